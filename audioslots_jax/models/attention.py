@@ -1,0 +1,104 @@
+"""The slot module of the paper: a transformer with learned queries (section 2, "slots").
+
+Unlike in the original transformer decoder, a layer first lets the queries attend to each other and
+then to the encoder's grid, and each attention uses one and the same variable as keys and values.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from audioslots_jax.models.positions import fourier_features
+
+
+class SlotOutputs(NamedTuple):
+    """What a slot module returns.
+
+    Attributes:
+      slots: source embeddings.
+      attention: weights of every layer from slots to grid cells; they sum to 1 over the cells.
+    """
+
+    slots: Float[Array, "batch slot embedding"]
+    attention: Float[Array, "layer batch head slot grid_frequency grid_time"]
+
+
+class Attention(nn.Module):
+    """Multi-head dot-product attention with one variable as keys and values.
+
+    Attributes:
+      width: size of all heads together; a multiple of ``heads``.
+      heads: number of heads.
+    """
+
+    width: int
+    heads: int
+
+    @nn.compact
+    def __call__(
+        self,
+        queries: Float[Array, "batch query features"],
+        memory: Float[Array, "batch key memory_features"],
+    ) -> tuple[Float[Array, "batch query features"], Float[Array, "batch head query key"]]:
+        """Returns the output, as wide as the queries, and the attention weights."""
+        split = (self.heads, self.width // self.heads)
+        q = nn.DenseGeneral(split, name="query")(queries)
+        k = nn.DenseGeneral(split, name="key")(memory)
+        v = nn.DenseGeneral(split, name="value")(memory)
+        logits = jnp.einsum("bqhd,bkhd->bhqk", q, k) / jnp.sqrt(jnp.asarray(split[1], q.dtype))
+        weights = jax.nn.softmax(logits, axis=-1)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+        return nn.DenseGeneral(queries.shape[-1], axis=(-2, -1), name="out")(mixed), weights
+
+
+class QueryTransformer(nn.Module):
+    """A slot module: learned queries become the slots of a grid of features.
+
+    Attributes:
+      slots: number of queries, which is the number of slots.
+      slot_size: size of queries and slots (4096 in the paper).
+      layers: number of transformer layers (4 in the paper).
+      width: size of all attention heads together.
+      heads: number of attention heads.
+      mlp: hidden size of each layer's MLP.
+      frequency_octaves: octaves of the grid's position code along frequency.
+      time_octaves: octaves of the grid's position code along time.
+    """
+
+    slots: int
+    slot_size: int = 4096
+    layers: int = 4
+    width: int = 512
+    heads: int = 8
+    mlp: int = 1024
+    frequency_octaves: int = 6
+    time_octaves: int = 4
+
+    @nn.compact
+    def __call__(self, grid: Float[Array, "batch grid_frequency grid_time channel"]) -> SlotOutputs:
+        """The slots of a batch of grids, and where they looked."""
+        batch, frequencies, times, channels = grid.shape
+        position = fourier_features(frequencies, times, self.frequency_octaves, self.time_octaves)
+        grid = grid + nn.Dense(channels, name="position")(position)[None]
+        memory = nn.LayerNorm(name="memory_norm")(grid.reshape(batch, -1, channels))
+
+        queries = self.param("queries", nn.initializers.normal(1.0), (self.slots, self.slot_size))
+        x = jnp.broadcast_to(queries[None], (batch, *queries.shape))
+        attention = []
+        for layer in range(1, self.layers + 1):
+            normed = nn.LayerNorm(name=f"layer{layer}_self_norm")(x)
+            y, _ = Attention(self.width, self.heads, name=f"layer{layer}_self")(normed, normed)
+            x = x + y
+            normed = nn.LayerNorm(name=f"layer{layer}_cross_norm")(x)
+            y, weights = Attention(self.width, self.heads, name=f"layer{layer}_cross")(
+                normed, memory
+            )
+            x = x + y
+            normed = nn.LayerNorm(name=f"layer{layer}_mlp_norm")(x)
+            y = nn.relu(nn.Dense(self.mlp, name=f"layer{layer}_mlp_in")(normed))
+            x = x + nn.Dense(self.slot_size, name=f"layer{layer}_mlp_out")(y)
+            attention.append(weights.reshape(*weights.shape[:-1], frequencies, times))
+        return SlotOutputs(nn.LayerNorm(name="norm")(x), jnp.stack(attention))

@@ -1,0 +1,42 @@
+"""Spatial broadcast decoder (Watters et al. 2019; paper, section 2, "decoder").
+
+The paper copies a slot over the F x T grid, appends a position code to each copy and applies one
+shared fully connected network to every vector. The first layer of that network is linear in the
+concatenation, so it is the sum of a term of the slot and a term of the position:
+``W [s, p] + b = W_s s + (W_p p + b)``. Computing the terms apart gives the same function without
+ever storing the F x T x (d + e) broadcast.
+"""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from audioslots_jax.models.positions import fourier_features
+
+
+class SpatialBroadcastDecoder(nn.Module):
+    """A decoder: slots to one spectrogram each, of any size.
+
+    Attributes:
+      layers: number of hidden layers.
+      width: size of each hidden layer.
+      frequency_octaves: octaves of the position code along frequency.
+      time_octaves: octaves of the position code along time.
+    """
+
+    layers: int = 5
+    width: int = 256
+    frequency_octaves: int = 8
+    time_octaves: int = 6
+
+    @nn.compact
+    def __call__(
+        self, slots: Float[Array, "batch slot embedding"], size: tuple[int, int]
+    ) -> Float[Array, "batch slot frequency time"]:
+        """Spectrograms of ``size`` (frequency bins, frames); linear, so they may be negative."""
+        position = fourier_features(*size, self.frequency_octaves, self.time_octaves)
+        by_slot = nn.Dense(self.width, use_bias=False, name="slot")(slots)
+        by_position = nn.Dense(self.width, name="position")(position)
+        x = nn.relu(by_slot[:, :, None, None, :] + by_position[None, None])
+        for layer in range(2, self.layers + 1):
+            x = nn.relu(nn.Dense(self.width, name=f"layer{layer}")(x))
+        return nn.Dense(1, name="output")(x)[..., 0]

@@ -1,0 +1,81 @@
+"""Checkpoints: the state, and the metrics on their way to a log, saved together by Orbax."""
+
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from audioslots_jax.training.state import TrainState
+
+# The values of each step since the last line of metrics.
+Window = list[dict[str, float]]
+
+
+class Checkpoints:
+    """The checkpoints of a run: the last few, and the one with the best score.
+
+    Saving is asynchronous and atomic: a run killed in the middle of it finds the one before.
+    """
+
+    def __init__(self, directory: Path, keep: int):
+        """Opens ``directory``, which is made if it does not exist; keeps the last ``keep``."""
+        keep_last = checkpoint_managers.LatestN(keep)
+        keep_best = checkpoint_managers.BestN(
+            get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
+        )
+        self._manager = ocp.CheckpointManager(
+            directory.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+                    [keep_last, keep_best]
+                ),
+                best_fn=_score,
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def save(self, state: TrainState, window: Window, score: float | None) -> None:
+        """Starts to save.
+
+        Args:
+          state: the state after a step.
+          window: the values of the steps since the last line of metrics.
+          score: what makes a checkpoint the best; None where nothing was evaluated.
+        """
+        self._manager.save(
+            int(state.step),
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                # A copy: it is written while the loop goes on with its own.
+                window=ocp.args.JsonSave(list(window)),
+            ),
+            metrics=None if score is None else {"score": score},
+        )
+
+    def restore(self, like: TrainState) -> tuple[TrainState, Window] | None:
+        """The last checkpoint, placed like ``like`` (which may be abstract); None if none is."""
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(like), window=ocp.args.JsonRestore()
+            ),
+        )
+        return restored["state"], restored["window"]
+
+    def close(self) -> None:
+        """Waits for what is being saved."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def _score(metrics: dict[str, float]) -> float:
+    return metrics["score"]
+
+
+def abstract(state: TrainState, sharding: jax.sharding.Sharding) -> TrainState:
+    """The shapes of ``state`` placed on ``sharding``."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)

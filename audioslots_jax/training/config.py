@@ -1,0 +1,145 @@
+"""What a config must hold before anything is compiled, and when two configs fit one workdir."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flax.linen as nn
+from ml_collections import ConfigDict
+
+from audioslots_jax import data, matching, models
+from audioslots_jax.audio import MASKS, stft
+from audioslots_jax.errors import UserError
+from audioslots_jax.models.resnet import ResNet
+
+# Fields that change neither the examples nor the parameters of a run, so it may resume with others.
+FREE_FIELDS = frozenset(
+    {
+        "data.root",  # recordings may move
+        "data.eval_root",
+        "data.workers",
+        "train.keep_checkpoints",
+        "train.checkpoint_every",
+        "eval.examples",
+    }
+)
+
+
+def check(config: ConfigDict, devices: int = 1) -> None:
+    """Refuses a config with an impossible value.
+
+    Args:
+      config: a resolved config, as in ``configs/``.
+      devices: number of devices the batch is divided over.
+
+    Raises:
+      UserError: one sentence that names the first such field, its value and what it may be.
+    """
+    positive_integers = (
+        "data.sources", "data.sample_rate", "data.workers", "stft.window", "stft.hop",
+        "model.slots", "train.steps", "train.batch_size", "train.log_every", "train.eval_every",
+        "train.checkpoint_every", "train.keep_checkpoints", "eval.mixtures",
+    )  # fmt: skip
+    for name in positive_integers:
+        _require(config, name, lambda v: v >= 1, "must be at least 1")
+    for name in ("data.crop_seconds", "stft.power", "train.learning_rate"):
+        _require(config, name, lambda v: v > 0, "must be above 0")
+    for name in ("seed", "train.warmup_steps", "train.clip_norm", "eval.examples"):
+        _require(config, name, lambda v: v >= 0, "must not be negative")
+    for name, choices in (
+        ("data.kind", tuple(data.KINDS)),
+        ("stft.edges", stft.EDGES),
+        ("matching.solver", tuple(matching.SOLVERS)),
+        ("eval.mask", tuple(MASKS)),
+        *((f"model.{part}.name", tuple(kinds)) for part, kinds in models.PARTS.items()),
+    ):
+        _require(config, name, choices.__contains__, f"must be one of {', '.join(choices)}")
+    _require(config, "data.sources", lambda v: v >= 2, "must be at least 2: a mixture has sources")
+    sources, steps = config.data.sources, config.train.steps
+    _require(
+        config, "model.slots", lambda v: v in (1, sources),
+        f"must equal data.sources ({sources}), or be 1 for the autoencoder",
+    )  # fmt: skip
+    if config.matching.solver == "exhaustive":
+        _require(
+            config, "model.slots", lambda v: v <= matching.EXHAUSTIVE_LIMIT,
+            f"must be at most {matching.EXHAUSTIVE_LIMIT} for matching.solver=exhaustive",
+        )  # fmt: skip
+    _require(
+        config, "train.warmup_steps", lambda v: v < steps, f"must be below train.steps ({steps})"
+    )
+    _require(config, "stft.window", lambda v: v % 2 == 0, "must be even")
+    _require(
+        config, "stft.hop", lambda v: 2 * v <= config.stft.window,
+        f"must be at most half of stft.window ({config.stft.window})",
+    )  # fmt: skip
+    _require(
+        config, "data.crop_seconds", lambda v: v * config.data.sample_rate >= config.stft.window,
+        "must last at least one stft.window",
+    )  # fmt: skip
+    _require(
+        config, "train.batch_size", lambda v: v % devices == 0,
+        f"must be a multiple of the number of devices ({devices})",
+    )  # fmt: skip
+    if config.data.kind != "voices":
+        _require(config, "data.root", bool, "must name a folder: --config.data.root=DIR")
+    for part, kinds in models.PARTS.items():
+        _check_part(config, part, kinds)
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
+    """The fields in which two configs cannot share a workdir, each ``name (old -> new)``."""
+    before, after = dict(_flat(old.to_dict())), dict(_flat(new.to_dict()))
+    missing = "absent"
+    return [
+        f"{name} ({before.get(name, missing)} -> {after.get(name, missing)})"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name, missing) != after.get(name, missing) and name not in FREE_FIELDS
+    ]
+
+
+def _check_part(config: ConfigDict, part: str, kinds: dict[str, type[nn.Module]]) -> None:
+    fields = config.model[part]
+    kind = kinds[fields.name]
+    known = set(inspect.signature(kind).parameters) - {"slots", "parent", "name"}
+    for name in fields:
+        if name not in known | {"name"}:
+            raise UserError(
+                f"config.model.{part}.{name} is no field of {fields.name}; "
+                f"it has {', '.join(sorted(known))}."
+            )
+        values = fields[name] if isinstance(fields[name], tuple) else (fields[name],)
+        if any(isinstance(value, int) and value < 1 for value in values):
+            _fail(f"model.{part}.{name}", fields[name], "must be at least 1")
+    if "heads" in fields and fields.get("width", 0) % fields.heads:
+        _fail(f"model.{part}.heads", fields.heads, f"must divide width ({fields.width})")
+    if kind is ResNet:
+        lengths = {len(fields[name]) for name in ("blocks", "widths", "strides")}
+        if len(lengths) > 1:
+            _fail(f"model.{part}.blocks", fields.blocks, "must be as long as widths and strides")
+        for width in (fields.root_width, *fields.widths):
+            if width % fields.groups:
+                _fail(f"model.{part}.groups", fields.groups, f"must divide every width ({width})")
+
+
+def _require(config: ConfigDict, name: str, holds: Callable[[Any], bool], expectation: str) -> None:
+    value: Any = config
+    for key in name.split("."):
+        if not isinstance(value, ConfigDict) or key not in value:
+            raise UserError(f"config.{name} is missing; see configs/voices.py for all fields.")
+        value = value[key]
+    if not holds(value):
+        _fail(name, value, expectation)
+
+
+def _fail(name: str, value: object, expectation: str) -> None:
+    raise UserError(f"config.{name} is {value!r}; it {expectation}.")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            # A config read back from JSON has lists where the original has tuples.
+            yield prefix + key, list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,130 @@
+"""Scores on held-out mixtures of one crop each."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from audioslots_jax import losses, matching
+from audioslots_jax.audio import (
+    MASKS,
+    apply_masks,
+    compress,
+    expand,
+    permuted_si_snr,
+    si_snr_improvement,
+)
+from audioslots_jax.data import Mixtures, batch
+from audioslots_jax.training.step import Task
+
+SEED = 0  # held-out mixtures are the same for every run, whatever its seed
+
+
+class Separated(NamedTuple):
+    """A batch of held-out mixtures, taken apart. Scores are in dB, waveforms at the data's rate.
+
+    Attributes:
+      mixture, sources, estimates: waveforms; estimates are in the order of the sources.
+      mixture_spectrogram, source_spectrograms, estimated_spectrograms: compressed magnitudes.
+      loss: the training loss of each mixture.
+      si_snr, si_snri: the model's, per source.
+      oracle_si_snr, oracle_si_snri: of masks made from the true sources.
+    """
+
+    mixture: Float[Array, "batch sample"]
+    sources: Float[Array, "batch source sample"]
+    estimates: Float[Array, "batch source sample"]
+    mixture_spectrogram: Float[Array, "batch frequency time"]
+    source_spectrograms: Float[Array, "batch source frequency time"]
+    estimated_spectrograms: Float[Array, "batch source frequency time"]
+    loss: Float[Array, "batch"]
+    si_snr: Float[Array, "batch source"]
+    si_snri: Float[Array, "batch source"]
+    oracle_si_snr: Float[Array, "batch source"]
+    oracle_si_snri: Float[Array, "batch source"]
+
+
+def separate(
+    task: Task, mask: str, params: Any, sources: Float[Array, "batch source sample"]
+) -> Separated:
+    """Mixes the sources, separates them and scores the result.
+
+    Args:
+      task: the model and its front end. An autoencoder (one slot) sees the true sources one by
+        one; its reconstructions become the masks.
+      mask: a name in `MASKS`.
+      params: the model's parameters.
+      sources: waveforms; each becomes a target.
+    """
+    batch_size, count, samples = sources.shape
+    mixture = jnp.sum(sources, axis=1)
+    mixture_spectrogram = task.stft(mixture)
+    seen = task.spectrograms(sources)
+    magnitudes = task.apply(params, seen).spectrograms
+    costs = losses.pairwise_mse(compress(seen, task.power), magnitudes)
+    matched = matching.assign(costs, task.solver)
+    loss = matching.matched_costs(costs, matched).reshape(batch_size, count).mean(axis=1)
+    magnitudes = magnitudes.reshape(batch_size, count, *magnitudes.shape[2:])
+    true_magnitudes = compress(task.stft(sources), task.power)
+
+    def unmix(
+        magnitudes: Float[Array, "batch source frequency time"],
+    ) -> Float[Array, "batch source sample"]:
+        masks = MASKS[mask](expand(magnitudes, task.power))
+        return task.stft.inverse(apply_masks(masks, mixture_spectrogram), samples)
+
+    estimates = unmix(magnitudes)
+    scores, order = permuted_si_snr(sources, estimates)
+    oracle_scores, _ = permuted_si_snr(sources, unmix(true_magnitudes))
+    return Separated(
+        mixture=mixture,
+        sources=sources,
+        estimates=jnp.take_along_axis(estimates, order[:, :, None], axis=1),
+        mixture_spectrogram=compress(mixture_spectrogram, task.power),
+        source_spectrograms=true_magnitudes,
+        estimated_spectrograms=jnp.take_along_axis(magnitudes, order[:, :, None, None], axis=1),
+        loss=loss,
+        si_snr=scores,
+        si_snri=si_snr_improvement(scores, sources, mixture),
+        oracle_si_snr=oracle_scores,
+        oracle_si_snri=si_snr_improvement(oracle_scores, sources, mixture),
+    )
+
+
+def held_out_batches(mixtures: Mixtures, count: int, batch_size: int) -> list[np.ndarray]:
+    """The first ``count`` held-out mixtures, rounded up to whole batches."""
+    return [
+        batch(mixtures, SEED, step, range(batch_size)) for step in range(-(-count // batch_size))
+    ]
+
+
+def evaluate(
+    separate_batch: Callable[[np.ndarray], Separated],
+    batches: Sequence[np.ndarray],
+    count: int,
+    *,
+    autoencoder: bool,
+) -> tuple[Separated, dict[str, float]]:
+    """Mean scores over the first ``count`` mixtures.
+
+    Returns:
+      The first batch, separated, on the host; and every score by name. An autoencoder's scores
+      are named so, because it is shown the true sources.
+    """
+    separated = [jax.device_get(separate_batch(sources)) for sources in batches]
+    prefix = "autoencoder_" if autoencoder else ""
+    names = {
+        "loss": "loss",
+        "si_snr": f"{prefix}si_snr",
+        "si_snri": f"{prefix}si_snri",
+        "oracle_si_snr": "oracle_si_snr",
+        "oracle_si_snri": "oracle_si_snri",
+    }
+    scores = {}
+    for field, name in names.items():
+        values = np.concatenate([getattr(part, field) for part in separated])[:count]
+        scores[name] = float(values.mean(dtype=np.float64))
+    return separated[0], scores

@@ -1,0 +1,71 @@
+"""A picture of separated mixtures, in the style of the paper's figure 2."""
+
+import io
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+CELL_INCHES = (1.6, 1.7)
+
+
+def draw(
+    mixtures: Float[np.ndarray, "example frequency time"],
+    sources: Float[np.ndarray, "example source frequency time"],
+    estimates: Float[np.ndarray, "example source frequency time"],
+    *,
+    crop_seconds: float,
+    sample_rate: int,
+) -> Figure:
+    """Per example: the mixture above, below it each true source beside its estimate.
+
+    All spectrograms are compressed magnitudes; an example shares one colour scale.
+    """
+    examples, count = sources.shape[:2]
+    figure = Figure(
+        figsize=(examples * (2 * CELL_INCHES[0] + 0.3), (count + 1) * CELL_INCHES[1] + 0.3),
+        layout="constrained",
+    )
+    extent = (0, crop_seconds, 0, sample_rate / 2000)
+    columns = figure.subfigures(1, examples, squeeze=False)[0]
+    for example, column in enumerate(columns):
+        axes = column.subplot_mosaic(
+            [["mixture", "mixture"]]
+            + [[f"source {i + 1}", f"estimate {i + 1}"] for i in range(count)],
+            sharex=True,
+            sharey=True,
+        )
+        images = {"mixture": mixtures[example]}
+        for i in range(count):
+            images[f"source {i + 1}"] = sources[example, i]
+            images[f"estimate {i + 1}"] = estimates[example, i]
+        brightest = mixtures[example].max()
+        for name, axis in axes.items():
+            axis.imshow(
+                images[name], origin="lower", aspect="auto", extent=extent, vmin=0,
+                vmax=brightest, cmap="magma", interpolation="nearest",
+            )  # fmt: skip
+            axis.set_title(name, fontsize=8)
+            axis.tick_params(labelsize=6)
+        if example == 0:
+            axes["mixture"].set_ylabel("kHz", fontsize=7)
+        axes[f"source {count}"].set_xlabel("s", fontsize=7)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    buffer = io.BytesIO()
+    # Matplotlib would put its version into the file.
+    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """The figure as (height, width, 3) bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(120)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]

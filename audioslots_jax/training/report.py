@@ -1,0 +1,143 @@
+"""What a run shows and leaves behind: progress, metrics, events, pictures, wavs and a table."""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import jax
+import numpy as np
+import soundfile
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from audioslots_jax.training import pictures
+from audioslots_jax.training.evaluation import Separated
+from audioslots_jax.training.state import TrainState
+from audioslots_jax.training.tensorboard import TensorBoard
+from audioslots_jax.training.workdir import MetricsFile, write_atomically
+
+
+class Report:
+    """The reporting side of the training loop; use it as a context."""
+
+    def __init__(self, workdir: Path, config: ConfigDict, state: TrainState):
+        """Starts reporting at ``state``, after the steps that are already in ``workdir``."""
+        self._started = time.monotonic()
+        self._workdir, self._config = workdir, config
+        done = int(state.step)
+        parameters = sum(x.size for x in jax.tree.leaves(state.params))
+        devices = f"{jax.device_count()} {jax.devices()[0].platform} device(s)"
+        origin = f"continuing after step {done}" if done else f"seed {config.seed}"
+        print(f"{workdir}: {parameters:,} parameters, {devices}, {origin}")
+        self._metrics = MetricsFile(workdir / "metrics.jsonl", resumed_at=done)
+        self._events = TensorBoard(workdir)
+        self._bar = tqdm(total=config.train.steps, initial=done, unit="step", dynamic_ncols=True)
+        self._shown = {"loss": "-", "SI-SNRi": "-"}
+        self._logged = (time.monotonic(), done)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+        self._events.close()
+        self._metrics.close()
+
+    def progress(self, loss: float) -> None:
+        """A step is done."""
+        self._shown["loss"] = f"{loss:.4f}"
+        self._bar.set_postfix(self._shown, refresh=False)
+        self._bar.update()
+
+    def train(self, step: int, values: Mapping[str, float], learning_rate: float) -> None:
+        """Means over the steps since the last call."""
+        named = {f"train/{name}": value for name, value in values.items()}
+        named["train/learning_rate"] = learning_rate
+        self._metrics.write(step, named)
+        before, steps = self._logged
+        self._logged = (time.monotonic(), step)
+        speed = (step - steps) / (self._logged[0] - before)
+        self._events.scalars(step, {**named, "train/steps_per_second": speed})
+
+    def evaluation(self, step: int, scores: Mapping[str, float], separated: Separated) -> None:
+        """Scores and examples of held-out mixtures."""
+        named = {f"eval/{name}": value for name, value in scores.items()}
+        self._metrics.write(step, named)
+        self._shown["SI-SNRi"] = f"{_model_scores(scores)[1]:.2f} dB"
+        self._events.scalars(step, named)
+        figure = self._picture(separated)
+        if figure is not None:
+            self._events.picture(step, "separated", pictures.pixels(figure))
+            write_atomically(self._workdir / "separated.png", pictures.png(figure))
+        for number, sounds in self._examples(separated):
+            named_sounds = {f"{number}/{name}": sound for name, sound in sounds.items()}
+            self._events.audio(step, named_sounds, self._config.data.sample_rate)
+        self._events.flush()
+        # Evaluating is no step: keep it out of steps/s.
+        self._logged = (time.monotonic(), step)
+
+    def sync(self) -> None:
+        """Returns when all metrics so far are on disk."""
+        self._metrics.sync()
+
+    def finish(self, scores: Mapping[str, float], separated: Separated) -> None:
+        """Leaves the wavs and tells the scores."""
+        self._bar.close()
+        for number, sounds in self._examples(separated):
+            folder = self._workdir / "separated" / number
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, sound in sounds.items():
+                path = folder / f"{name}.wav"
+                soundfile.write(path, sound, self._config.data.sample_rate, subtype="FLOAT")
+        figure = self._picture(separated)
+        if figure is not None:
+            write_atomically(self._workdir / "separated.png", pictures.png(figure))
+        print(self._table(scores))
+
+    def _picture(self, separated: Separated) -> Figure | None:
+        count = self._config.eval.examples
+        if not count:
+            return None
+        return pictures.draw(
+            np.asarray(separated.mixture_spectrogram[:count]),
+            np.asarray(separated.source_spectrograms[:count]),
+            np.asarray(separated.estimated_spectrograms[:count]),
+            crop_seconds=self._config.data.crop_seconds,
+            sample_rate=self._config.data.sample_rate,
+        )
+
+    def _examples(self, separated: Separated) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        """The first held-out mixtures: a number and the waveforms by name."""
+        examples = zip(separated.mixture, separated.sources, separated.estimates, strict=True)
+        for number, (mixture, sources, estimates) in enumerate(examples, start=1):
+            if number > self._config.eval.examples:
+                return
+            sounds = {"mixture": mixture}
+            for i, (source, estimate) in enumerate(zip(sources, estimates, strict=True), start=1):
+                sounds |= {f"source_{i}": source, f"estimate_{i}": estimate}
+            yield str(number), sounds
+
+    def _table(self, scores: Mapping[str, float]) -> str:
+        data, model = self._config.data, self._config.model
+        title = f"held-out {data.kind}, {self._config.eval.mixtures} x {data.crop_seconds:g} s"
+        rows = [
+            ("autoencoder masks" if model.slots == 1 else "model", *_model_scores(scores)),
+            ("oracle masks", scores["oracle_si_snr"], scores["oracle_si_snri"]),
+        ]
+        lines = [f"{title:<32} SI-SNR    SI-SNRi"]
+        lines += [f"{name:<32} {snr:6.2f} dB {snri:6.2f} dB" for name, snr, snri in rows]
+        return "\n".join(lines)
+
+
+def _model_scores(scores: Mapping[str, float]) -> tuple[float, float]:
+    """The model's mean SI-SNR and SI-SNRi, whatever kind of model it is."""
+    prefix = "" if "si_snri" in scores else "autoencoder_"
+    return scores[f"{prefix}si_snr"], scores[f"{prefix}si_snri"]

@@ -1,0 +1,53 @@
+"""Parameters and optimiser: the state of a training run."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+from ml_collections import ConfigDict
+
+from audioslots_jax.models import AudioSlots
+
+
+class TrainState(NamedTuple):
+    """Everything a step changes.
+
+    Attributes:
+      step: number of completed steps.
+      params: the model's parameters.
+      opt_state: the optimiser's state.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    opt_state: Any
+
+
+def make_schedule(config: ConfigDict) -> optax.Schedule:
+    """Linear warm-up, then cosine decay to zero at the last step (paper, section 3)."""
+    return optax.warmup_cosine_decay_schedule(
+        init_value=0.0,
+        peak_value=config.train.learning_rate,
+        warmup_steps=config.train.warmup_steps,
+        decay_steps=config.train.steps,
+    )
+
+
+def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+    """Adam; with ``train.clip_norm`` above 0, of gradients clipped to that global norm."""
+    adam = optax.adam(make_schedule(config))
+    clip = config.train.clip_norm
+    return optax.chain(optax.clip_by_global_norm(clip), adam) if clip else adam
+
+
+def init_state(
+    model: AudioSlots,
+    optimizer: optax.GradientTransformation,
+    size: tuple[int, int],
+    seed: int,
+) -> TrainState:
+    """The state before the first step, for spectrograms of ``size`` (frequency bins, frames)."""
+    params = model.init(jax.random.key(seed), jnp.zeros((1, *size)))
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))

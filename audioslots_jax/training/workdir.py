@@ -1,0 +1,83 @@
+"""The folder a run lives in: which config made it, and its metrics as JSON lines."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from audioslots_jax.errors import UserError
+from audioslots_jax.training.config import differences
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file that is there whole or not at all, whenever the process is killed."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    with open(unfinished, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def claim(workdir: Path, config: ConfigDict) -> None:
+    """Makes the folder for runs of ``config``, or checks that it is one.
+
+    Raises:
+      UserError: if another, incompatible config made it, or it cannot be written.
+    """
+    path = workdir / "config.json"
+    if path.exists():
+        try:
+            made_by = ConfigDict(json.loads(path.read_text()))
+        except (OSError, ValueError):
+            raise UserError(f"{path} cannot be read; choose another --workdir.") from None
+        differing = differences(made_by, config)
+        if differing:
+            raise UserError(
+                f"{workdir} was made by another config, which differs in {', '.join(differing)}; "
+                "choose another --workdir, or start with the same values to continue that run."
+            )
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(config.to_dict(), indent=2)
+        write_atomically(path, f"{text}\n".encode())
+    except OSError as error:
+        raise UserError(
+            f"--workdir {workdir} cannot be written ({error.strerror}); choose another folder."
+        ) from None
+
+
+class MetricsFile:
+    """``metrics.jsonl``: a flat object a line, holding nothing that depends on the clock.
+
+    A run that was interrupted and resumed therefore leaves the same bytes as one that was not.
+    """
+
+    def __init__(self, path: Path, resumed_at: int):
+        """Keeps the lines up to step ``resumed_at``; later ones will be written again."""
+        kept: list[str] = []
+        if path.exists():
+            for line in path.read_text().splitlines():
+                try:
+                    step = json.loads(line)["step"]
+                except ValueError:  # cut off when the run was killed
+                    continue
+                if step <= resumed_at:
+                    kept.append(line + "\n")
+        write_atomically(path, "".join(kept).encode())
+        self._file = open(path, "a")  # noqa: SIM115 (open as long as the run)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Appends a line."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Returns when all lines are on disk; a checkpoint must not outlive them."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()

@@ -1,0 +1,93 @@
+"""The experiment of the AudioSlots paper (Reddy et al. 2023), section 3 and Table 1, to the letter.
+
+    python main.py --config=configs/paper.py --config.data.root=DIR --workdir=runs/paper
+
+``DIR`` holds ``LibriSpeech/`` (train-clean-360 and dev-clean) and the official metadata in
+``metadata/Libri2Mix/``. Two variations, alone or together:
+
+    --config=configs/paper.py:one_second      the 1 s ablation
+    --config=configs/paper.py:autoencoder     one slot, one clean source at a time: the ceiling
+
+TBD
+"""
+
+from ml_collections import ConfigDict
+
+from audioslots_jax import UserError
+
+VARIATIONS = ("one_second", "autoencoder")
+
+
+def get_config(variations: str = "") -> ConfigDict:
+    """The experiment; ``variations`` are names in `VARIATIONS`, divided by commas."""
+    chosen = set(filter(None, variations.split(",")))
+    if unknown := chosen - set(VARIATIONS):
+        raise UserError(
+            f"configs/paper.py has no variation {', '.join(sorted(unknown))}; "
+            f"it has {', '.join(VARIATIONS)}."
+        )
+    autoencoder = "autoencoder" in chosen
+
+    config = ConfigDict()
+    config.seed = 0
+    config.data = ConfigDict(
+        {
+            "kind": "libri2mix",
+            "root": "",
+            "split": "train-clean-360",
+            "eval_split": "dev-clean",
+            "sources": 2,
+            "sample_rate": 16000,
+            "crop_seconds": 1.0 if "one_second" in chosen else 0.5,
+            "workers": 2,
+        }
+    )
+    config.stft = ConfigDict({"window": 512, "hop": 125, "edges": "chunk_edge", "power": 0.3})
+    config.model = ConfigDict(
+        {
+            "slots": 1 if autoencoder else 2,
+            "encoder": {
+                "name": "resnet",
+                "blocks": (3, 4, 6, 3),
+                "widths": (64, 128, 256, 512),
+                "strides": (1, 2, 2, 2),
+                "root_width": 64,
+                "root_stride": 1,
+                "groups": 32,
+            },
+            "slot_module": {
+                "name": "query_transformer",
+                "slot_size": 4096,
+                "layers": 4,
+                "width": 512,
+                "heads": 8,
+                "mlp": 1024,
+                "frequency_octaves": 5,
+                "time_octaves": 3,
+            },
+            "decoder": {
+                "name": "spatial_broadcast",
+                "layers": 5,
+                "width": 256,
+                "frequency_octaves": 8,
+                "time_octaves": 6,
+            },
+        }
+    )
+    config.matching = ConfigDict({"solver": "scipy"})
+    config.train = ConfigDict(
+        {
+            "steps": 300_000,
+            # The autoencoder sees both sources of a mixture, each alone: 64 items either way.
+            "batch_size": 32 if autoencoder else 64,
+            "learning_rate": 2e-4,
+            "warmup_steps": 2500,
+            "clip_norm": 0.0,
+            "log_every": 100,
+            "eval_every": 5000,
+            "checkpoint_every": 1000,
+            "keep_checkpoints": 3,
+        }
+    )
+    config.eval = ConfigDict({"mixtures": 512, "mask": "wiener", "examples": 4})
+    return config

@@ -1,0 +1,84 @@
+"""Trains AudioSlots: ``python main.py --config=configs/voices.py --workdir=runs/voices``.
+
+The same command continues a run that was stopped. Any field of the config can be given on the
+command line, such as ``--config.train.steps=500``.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from audioslots_jax import UserError
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file in configs/.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; made if it does not exist.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+# TensorFlow reads these on import. It only moves batches here, so its notes on how its kernels are
+# built are of no use to anybody.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+CACHE = Path.home() / ".cache" / "audioslots_jax" / "xla"
+
+
+def main(argv: list[str]) -> None:
+    """Runs the experiment of the flags."""
+    logging.set_verbosity(logging.ERROR)
+
+    import jax
+
+    from audioslots_jax.training.loop import train
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(CACHE))
+    try:
+        if len(argv) > 1:
+            raise UserError(f"unexpected argument {argv[1]!r}; flags start with --.")
+        train(CONFIG.value, Path(WORKDIR.value).expanduser())
+    except UserError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("interrupted; the same command continues from the last checkpoint.", code=130)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """As absl does; what a config file or a field raises becomes a sentence."""
+    try:
+        rest = app.parse_flags_with_usage(argv)
+        if not isinstance(CONFIG.value, ConfigDict):
+            CONFIG.value.seed  # noqa: B018 (the placeholder of a config that did not load raises)
+        return rest
+    except UserError as error:
+        fail(str(error))
+    except (AttributeError, KeyError) as error:
+        fail(misspelt(argv, str(error)))
+    except OSError as error:
+        fail("--config: " + " ".join(str(error.__cause__ or error).split()))
+    except (TypeError, ValueError, IndexError) as error:
+        fail(f"--config: {error}")
+
+
+def misspelt(argv: list[str], message: str) -> str:
+    """The sentence for a flag that names no field of the config."""
+    # ml_collections says: 'stpes'\nDid you mean "steps" instead of "stpes"?
+    key = re.search(r"\w+", message)[0]
+    meant = re.search(r'Did you mean "(\w+)"', message)
+    flag = next((arg for arg in argv if key in re.split(r"[.=]", arg)), "--config")
+    hint = f"did you mean {meant[1]!r}?" if meant else "the file in configs/ lists its fields."
+    return f"{flag}: the config has no field {key!r}; {hint}"
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """Ends the program with one sentence on stderr."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,67 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from audioslots_jax.audio import permuted_si_snr, si_snr, si_snr_improvement
+
+
+def signals(*shape, seed=0):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def reference(y, e):
+    """The definition in float64."""
+    y, e = np.asarray(y, np.float64), np.asarray(e, np.float64)
+    scaled = np.sum(y * e) / np.sum(y**2) * y
+    return 10 * np.log10(np.sum(scaled**2) / np.sum((scaled - e) ** 2))
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.3, 10.0])
+def test_equals_definition(noise):
+    y = signals(3, 1000)
+    e = y + noise * signals(3, 1000, seed=1) + 0.5
+    expected = [reference(a, b) for a, b in zip(y, e, strict=True)]
+    np.testing.assert_allclose(si_snr(y, e), expected, atol=1e-3)
+    np.testing.assert_allclose(si_snr(y, -7.0 * e), expected, atol=1e-3)
+
+
+def test_no_mean_is_removed():
+    y = signals(1000)
+    e = y + 2.0
+    assert float(si_snr(y, e)) == pytest.approx(reference(y, e), abs=1e-3)
+    assert float(si_snr(y, e)) < 0  # removing means would make it perfect
+
+
+def test_limits():
+    y = signals(1000)
+    assert float(si_snr(y, y)) == 120
+    assert float(si_snr(y, jnp.zeros_like(y))) == -120
+    assert np.isnan(si_snr(jnp.zeros_like(y), y))
+
+
+@pytest.mark.parametrize("sources", [1, 2, 3, 4])
+def test_permutation_is_the_best_of_all(sources):
+    targets = signals(5, sources, 200)
+    order = np.stack([np.random.default_rng(i).permutation(sources) for i in range(5)])
+    noisy = targets + 0.5 * signals(5, sources, 200, seed=1)
+    estimates = jnp.take_along_axis(noisy, order[:, :, None], axis=1)
+    scores, matched = permuted_si_snr(targets, estimates)
+    for i in range(5):
+        best = max(
+            np.mean([reference(targets[i, s], estimates[i, p[s]]) for s in range(sources)])
+            for p in itertools.permutations(range(sources))
+        )
+        assert float(jnp.mean(scores[i])) == pytest.approx(best, abs=1e-3)
+        np.testing.assert_array_equal(order[i][matched[i]], np.arange(sources))
+
+
+def test_improvement_of_the_mixture_is_zero():
+    sources = signals(4, 2, 500)
+    mixture = sources.sum(axis=1)
+    scores, _ = permuted_si_snr(sources, jnp.stack([mixture, mixture], axis=1))
+    np.testing.assert_allclose(
+        si_snr_improvement(scores, sources, mixture), np.zeros((4, 2)), atol=1e-4
+    )

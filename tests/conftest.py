@@ -1,0 +1,34 @@
+"""Shape and type checks on every function of the library, strict JAX, and shared fixtures."""
+
+import os
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+# Before anything imports the library.
+install_import_hook("audioslots_jax", "beartype.beartype")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+from tests.tiny import get_config as get_tiny_config  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(scope="session")
+def speech() -> Path:
+    """A folder with real speech: ``speakers/{train,dev}`` and ``librimix``."""
+    folder = os.environ.get("AUDIOSLOTS_DATA")
+    if not folder:
+        pytest.skip(
+            "needs real speech: set AUDIOSLOTS_DATA to a folder with speakers/ and librimix/"
+        )
+    return Path(folder)
+
+
+@pytest.fixture
+def tiny():
+    """The config of a training that takes seconds; a test may change it."""
+    return get_tiny_config()

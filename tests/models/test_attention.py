@@ -1,0 +1,64 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from audioslots_jax.models import QueryTransformer
+from audioslots_jax.models.attention import Attention
+
+MODULE = QueryTransformer(
+    slots=3, slot_size=16, layers=2, width=8, heads=2, mlp=12, frequency_octaves=2, time_octaves=2
+)
+GRID = jax.random.normal(jax.random.key(1), (2, 4, 6, 5))
+
+
+@pytest.fixture(scope="module")
+def params():
+    return MODULE.init(jax.random.key(0), GRID)
+
+
+def test_outputs_by_name(params):
+    outputs = MODULE.apply(params, GRID)
+    assert outputs.slots.shape == (2, 3, 16)
+    assert outputs.attention.shape == (2, 2, 2, 3, 4, 6)
+    np.testing.assert_allclose(
+        jnp.sum(outputs.attention, axis=(-1, -2)), np.ones((2, 2, 2, 3)), rtol=1e-5
+    )
+
+
+def test_permuting_queries_permutes_slots(params):
+    order = jnp.array([2, 0, 1])
+    swapped = jax.tree.map(lambda x: x, params)
+    swapped["params"]["queries"] = params["params"]["queries"][order]
+    ours, theirs = MODULE.apply(params, GRID), MODULE.apply(swapped, GRID)
+    np.testing.assert_allclose(theirs.slots, ours.slots[:, order], atol=1e-5)
+    np.testing.assert_allclose(theirs.attention, ours.attention[:, :, :, order], atol=1e-5)
+
+
+def test_position_matters(params):
+    moved = MODULE.apply(params, GRID[:, ::-1])
+    assert np.abs(moved.slots - MODULE.apply(params, GRID).slots).max() > 1e-3
+
+
+def test_same_weights_serve_any_grid(params):
+    longer = MODULE.apply(params, jnp.concatenate([GRID, GRID], axis=2))
+    assert longer.slots.shape == (2, 3, 16)
+    assert longer.attention.shape[-2:] == (4, 12)
+
+
+def test_attention_equals_definition():
+    """Against softmax(q k^T / sqrt(d)) v written out in numpy, head by head."""
+    module = Attention(width=6, heads=2)
+    queries = jax.random.normal(jax.random.key(0), (1, 3, 5))
+    memory = jax.random.normal(jax.random.key(1), (1, 4, 7))
+    params = module.init(jax.random.key(2), queries, memory)["params"]
+    p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+    expected = np.broadcast_to(p["out"]["bias"], (3, 5)).copy()
+    for head in range(2):
+        project = lambda name, x: x @ p[name]["kernel"][:, head] + p[name]["bias"][head]  # noqa: E731, B023
+        q, k, v = (project(n, np.asarray(x[0])) for n, x in
+                   (("query", queries), ("key", memory), ("value", memory)))  # fmt: skip
+        weights = np.exp(q @ k.T / np.sqrt(3))
+        expected += (weights / weights.sum(1, keepdims=True)) @ v @ p["out"]["kernel"][head]
+    output, _ = module.apply({"params": params}, queries, memory)
+    np.testing.assert_allclose(output[0], expected, atol=1e-5)

@@ -1,0 +1,68 @@
+"""One true training step of the paper's experiment, at full size."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from audioslots_jax.data import Voices, batch
+from audioslots_jax.training.state import init_state, make_optimizer
+from audioslots_jax.training.step import make_task, train_step
+from configs import paper
+
+
+def transformer_parameters(layers=4, slots=2, d=4096, width=512, mlp=1024, grid=512, octaves=5 + 3):
+    """Counted from the paper's description by hand."""
+    norm = 2 * d
+    self_attention = 3 * (d * width + width) + width * d + d
+    cross_attention = d * width + width + 2 * (grid * width + width) + width * d + d
+    per_layer = 3 * norm + self_attention + cross_attention + (d * mlp + mlp) + (mlp * d + d)
+    position = 2 * octaves * grid + grid
+    return slots * d + layers * per_layer + norm + position + 2 * grid
+
+
+def decoder_parameters(d=4096, width=256, hidden=5, octaves=8 + 6):
+    return (d + 2 * octaves) * width + width + (hidden - 1) * (width**2 + width) + width + 1
+
+
+def test_a_true_training_step():
+    config = paper.get_config()
+    task, optimizer = make_task(config), make_optimizer(config)
+    sources = jnp.asarray(batch(Voices(sample_rate=16000, samples=8000), 0, 0, range(1)))
+    assert task.size(8000) == (256, 64)
+    state = jax.jit(functools.partial(init_state, task.model, optimizer, (256, 64), 0))()
+    before = jax.tree.map(np.asarray, state.params)
+
+    def look(params):
+        return task.apply(params, task.spectrograms(sources))
+
+    outputs = jax.eval_shape(look, state.params)
+    assert outputs.grid.shape == (1, 32, 8, 512)
+    assert outputs.slots.shape == (1, 2, 4096)
+    assert outputs.attention.shape == (4, 1, 8, 2, 32, 8)
+    assert outputs.spectrograms.shape == (1, 2, 256, 64)
+
+    sizes = {
+        part: sum(x.size for x in jax.tree.leaves(tree))
+        for part, tree in state.params["params"].items()
+    }
+    assert sizes == {
+        "encoder": 21_275_840,  # derived in tests/models/test_resnet.py
+        "slot_module": transformer_parameters(),
+        "decoder": decoder_parameters(),
+    }
+
+    step = jax.jit(functools.partial(train_step, task, optimizer), donate_argnums=0)
+    # The first step has a learning rate of zero, being the start of the warm-up.
+    state, first = step(state, sources)
+    state, second = step(state, sources)
+    assert int(state.step) == 2
+    assert float(first["loss"]) == pytest.approx(float(second["loss"]), rel=1e-5)
+    changed = [
+        np.any(a != b)
+        for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(state.params), strict=True)
+    ]
+    assert np.isfinite(float(second["loss"]))
+    assert np.mean(changed) > 0.9

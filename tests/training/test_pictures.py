@@ -1,0 +1,22 @@
+import io
+
+import numpy as np
+from PIL import Image
+
+from audioslots_jax.training import pictures
+
+
+def test_picture_shows_every_spectrogram():
+    rng = np.random.default_rng(0)
+    figure = pictures.draw(
+        rng.uniform(size=(2, 16, 8)), rng.uniform(size=(2, 3, 16, 8)),
+        rng.uniform(size=(2, 3, 16, 8)), crop_seconds=0.5, sample_rate=8000,
+    )  # fmt: skip
+    axes = [axis for part in figure.subfigs for axis in part.axes]
+    assert len(axes) == 2 * (1 + 3 + 3)
+    assert [axis.get_title() for axis in axes[:3]] == ["mixture", "source 1", "estimate 1"]
+    pixels = pictures.pixels(figure)
+    assert pixels.dtype == np.uint8
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
+    stored = np.asarray(Image.open(io.BytesIO(pictures.png(figure))).convert("RGB"))
+    assert np.abs(stored.astype(int).mean() - pixels.mean()) < 2

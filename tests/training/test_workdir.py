@@ -1,0 +1,49 @@
+import json
+
+import pytest
+
+from audioslots_jax import UserError
+from audioslots_jax.training.workdir import MetricsFile, claim, write_atomically
+
+
+def test_metrics_after_the_resumed_step_are_written_again(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    metrics = MetricsFile(path, resumed_at=0)
+    for step in (1, 2, 3):
+        metrics.write(step, {"train/loss": 0.1 * step})
+    metrics.close()
+    whole = path.read_text()
+    path.write_text(whole + '{"step": 4, "train/lo')  # killed in the middle of a line
+    metrics = MetricsFile(path, resumed_at=2)
+    assert path.read_text() == "".join(whole.splitlines(keepends=True)[:2])
+    metrics.write(3, {"train/loss": 0.1 * 3})
+    metrics.close()
+    assert path.read_text() == whole
+    assert json.loads(whole.splitlines()[2]) == {"step": 3, "train/loss": 0.1 * 3}
+
+
+def test_a_workdir_belongs_to_one_config(tmp_path, tiny):
+    claim(tmp_path, tiny)
+    claim(tmp_path, tiny)
+    tiny.seed = 7
+    with pytest.raises(UserError, match=r"differs in seed \(0 -> 7\);"):
+        claim(tmp_path, tiny)
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        claim(tmp_path, tiny)
+
+
+def test_a_workdir_that_cannot_be_written_is_one_sentence(tmp_path, tiny):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        claim(tmp_path / "file" / "run", tiny)
+
+
+def test_atomic_writing_leaves_the_old_file_until_the_new_is_whole(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
