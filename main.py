@@ -48,30 +48,36 @@ def main(argv: list[str]) -> None:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """As absl does; what a config file or a field raises becomes a sentence."""
+    """The arguments that are no flags; what is wrong with flags or config becomes a sentence."""
+    if any(arg.lstrip("-") in ("help", "helpshort", "helpfull") for arg in argv[1:]):
+        return app.parse_flags_with_usage(argv)
     try:
-        rest = app.parse_flags_with_usage(argv)
+        rest = flags.FLAGS(argv)
         if not isinstance(CONFIG.value, ConfigDict):
             CONFIG.value.seed  # noqa: B018 (the placeholder of a config that did not load raises)
         return rest
     except UserError as error:
         fail(str(error))
     except (AttributeError, KeyError) as error:
-        fail(misspelt(argv, str(error)))
-    except OSError as error:
-        fail("--config: " + " ".join(str(error.__cause__ or error).split()))
-    except (TypeError, ValueError, IndexError) as error:
-        fail(f"--config: {error}")
+        fail(misspelt(argv, error))
+    except flags.Error as error:
+        # Of an exception in the config's file ml_collections gives the whole traceback.
+        fail(str(error).strip().splitlines()[-1])
+    except Exception as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        fail(f"--config: the file does not load: {type(error).__name__}: {reason}")
 
 
-def misspelt(argv: list[str], message: str) -> str:
+def misspelt(argv: list[str], error: Exception) -> str:
     """The sentence for a flag that names no field of the config."""
     # ml_collections says: 'stpes'\nDid you mean "steps" instead of "stpes"?
-    key = re.search(r"\w+", message)[0]
-    meant = re.search(r'Did you mean "(\w+)"', message)
-    flag = next((arg for arg in argv if key in re.split(r"[.=]", arg)), "--config")
+    key = re.match(r"\W*(?:\\n)?(\w+)", str(error))
+    flag = next((arg for arg in argv if key and key[1] in re.split(r"[.=]", arg)), None)
+    if not key or not flag:
+        return f"--config: the file does not load: {type(error).__name__}: {error}"
+    meant = re.search(r'Did you mean "(\w+)"', str(error))
     hint = f"did you mean {meant[1]!r}?" if meant else "the file in configs/ lists its fields."
-    return f"{flag}: the config has no field {key!r}; {hint}"
+    return f"{flag}: the config has no field {key[1]!r}; {hint}"
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

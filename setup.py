@@ -42,6 +42,6 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["beartype", "mypy", "pytest", "ruff"],
+        "test": ["beartype", "mypy", "pillow", "pytest", "ruff"],
     },
 )

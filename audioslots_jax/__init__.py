@@ -1,7 +1,8 @@
 """AudioSlots (Reddy et al. 2023): slot-based sound separation in JAX.
 
-The public face, a package a line: `audio` (spectrograms, masks, scores), `models`, `matching`,
-`losses`, `data` (voices, folders of speakers) and `training`.
+`audio` has spectrograms, masks and scores; `models`, `matching` and `losses` what is trained.
+Import `audioslots_jax.data` for voices, speakers and Libri2Mix, and `audioslots_jax.training` for a
+run.
 """
 
 from audioslots_jax import audio, losses, matching, models

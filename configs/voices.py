@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
                 "name": "resnet",
                 "blocks": (1, 1, 1, 1),
                 "widths": (32, 64, 128, 256),
-                "strides": (1, 2, 2, 2),
+                "strides": (1, 1, 2, 2),
                 "root_width": 32,
                 "root_stride": 2,
                 "groups": 8,
@@ -46,21 +46,21 @@ def get_config() -> ConfigDict:
                 "name": "spatial_broadcast",
                 "layers": 3,
                 "width": 64,
-                "frequency_octaves": 7,
-                "time_octaves": 5,
+                "frequency_octaves": 6,
+                "time_octaves": 2,
             },
         }
     )
     config.matching = ConfigDict({"solver": "exhaustive"})
     config.train = ConfigDict(
         {
-            "steps": 2000,
-            "batch_size": 16,
-            "learning_rate": 2e-3,
-            "warmup_steps": 100,
+            "steps": 2500,
+            "batch_size": 8,
+            "learning_rate": 3e-3,
+            "warmup_steps": 200,
             "clip_norm": 0.0,
             "log_every": 50,
-            "eval_every": 250,
+            "eval_every": 500,
             "checkpoint_every": 250,
             "keep_checkpoints": 2,
         }

@@ -2,8 +2,9 @@
 
 from audioslots_jax.data.libri2mix import Libri2Mix
 from audioslots_jax.data.mixtures import Mixtures, batch
-from audioslots_jax.data.opening import KINDS, open_mixtures
-from audioslots_jax.data.speakers import Speakers, hold_out, scan
+from audioslots_jax.data.opening import KINDS, open_data
+from audioslots_jax.data.recordings import scan
+from audioslots_jax.data.speakers import Speakers, hold_out
 from audioslots_jax.data.voices import Voices
 
 __all__ = [
@@ -14,6 +15,6 @@ __all__ = [
     "Voices",
     "batch",
     "hold_out",
-    "open_mixtures",
+    "open_data",
     "scan",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from audioslots_jax.data.mixtures import decibels, random_generator
+from audioslots_jax.data.mixtures import decibels, random_generator, warn_once
 from audioslots_jax.errors import UserError
 
 SAMPLE_RATE = 16000
@@ -46,34 +46,51 @@ class Libri2Mix:
         self.rows, self.samples, self.active = rows, samples, active
 
     def example(self, seed: int, step: int, row: int) -> Float32[np.ndarray, "source sample"]:
-        """See `Mixtures`."""
-        random = random_generator(seed, step, row)
+        """See `Mixtures`; a mixture that cannot be read is replaced by the next one."""
+        random = random_generator("example", seed, step, row)
         for _ in range(ACTIVE_TRIES if self.active else 1):
-            drawn = self.rows[random.integers(len(self.rows))]
+            drawn = int(random.integers(len(self.rows)))
             places = round(INSTANCE_SECONDS * SAMPLE_RATE) - self.samples + 1
-            crop = read_sources(drawn, int(random.integers(places)), self.samples)
+            crop = self._read(drawn, int(random.integers(places)))
             if np.sqrt(np.mean(np.square(crop), axis=1)).min() > decibels(QUIETEST_DB):
                 break
         return crop
+
+    def _read(self, drawn: int, start: int) -> Float32[np.ndarray, "source sample"]:
+        for turn in range(len(self.rows)):
+            try:
+                return read_sources(self.rows[(drawn + turn) % len(self.rows)], start, self.samples)
+            except UserError as error:
+                warn_once(f"{error} Another mixture takes its place.")
+        raise UserError("none of the mixtures can be read any more; check the disk.")
 
 
 def read_sources(row: Row, start: int, samples: int) -> Float32[np.ndarray, "source sample"]:
     """The sources of a mixture from sample ``start`` on, zero after their ends.
 
     Exactly gain x samples of the file, computed in float32.
+
+    Raises:
+      UserError: if a file is unreadable or cut off, or not of one channel at 16 kHz.
     """
     crop = np.zeros((SOURCES, samples), np.float32)
     for source, (path, gain) in enumerate(zip(row.paths, row.gains, strict=True)):
         try:
             with soundfile.SoundFile(path) as file:
-                if start < file.frames:
+                if (file.samplerate, file.channels) != (SAMPLE_RATE, 1):
+                    raise UserError(
+                        f"mixture {row.mixture_id}: {path} has {file.channels} channel(s) at "
+                        f"{file.samplerate} Hz, not one at {SAMPLE_RATE} Hz."
+                    )
+                expected = min(max(file.frames - start, 0), samples)
+                if expected:
                     file.seek(start)
-                    audio = file.read(samples, dtype="float32")
-                    crop[source, : len(audio)] = np.float32(gain) * audio
+                audio = file.read(expected, dtype="float32")
         except (soundfile.SoundFileError, OSError):
-            raise UserError(
-                f"mixture {row.mixture_id}: {path} cannot be read; fetch the file again."
-            ) from None
+            audio, expected = np.zeros(0, np.float32), samples
+        if len(audio) < expected:
+            raise UserError(f"mixture {row.mixture_id}: {path} is damaged; fetch it again.")
+        crop[source, : len(audio)] = np.float32(gain) * audio
     return crop
 
 

@@ -5,6 +5,11 @@ summed on the device. The rule is a pure function of its arguments (and of the r
 the same on every host, for any number of workers and after any restart.
 """
 
+import functools
+import hashlib
+import warnings
+import zlib
+from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -30,9 +35,32 @@ def batch(
     return np.stack([mixtures.example(seed, step, row) for row in rows])
 
 
-def random_generator(*address: int) -> np.random.Generator:
-    """A random generator that depends on the address alone."""
-    return np.random.default_rng(address)
+# A training's seed is below this one, which addresses held-out mixtures.
+HELD_OUT_SEED = 2**32 - 1
+
+
+def random_generator(purpose: str, *address: int) -> np.random.Generator:
+    """A random generator that depends on its purpose and address alone.
+
+    Args:
+      purpose: what is drawn; different purposes have unrelated streams.
+      *address: numbers below 2**32, as many for every use of a purpose.
+    """
+    return np.random.default_rng((zlib.crc32(purpose.encode()), *address))
+
+
+def fingerprint(parts: Iterable[object]) -> str:
+    """A short text that differs for different parts, and is the same in every process."""
+    digest = hashlib.sha256()
+    for part in sorted(map(repr, parts)):
+        digest.update(part.encode())
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
+def warn_once(message: str) -> None:
+    """Warns of something that may happen in every batch, the first time that it does."""
+    warnings.warn(message, stacklevel=2)
 
 
 def decibels(level: float) -> float:

@@ -1,11 +1,12 @@
 """Opens the data sets that a config names."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from audioslots_jax.data.libri2mix import SAMPLE_RATE, Libri2Mix, read_rows
-from audioslots_jax.data.mixtures import Mixtures
-from audioslots_jax.data.speakers import Speakers, hold_out, scan
+from audioslots_jax.data.libri2mix import Libri2Mix, read_rows
+from audioslots_jax.data.mixtures import Mixtures, fingerprint
+from audioslots_jax.data.recordings import scan
+from audioslots_jax.data.speakers import Speakers, hold_out
 from audioslots_jax.data.voices import Voices
 from audioslots_jax.errors import UserError
 
@@ -13,8 +14,22 @@ from audioslots_jax.errors import UserError
 TRAIN, HELD_OUT = "train", "dev"
 
 
-def open_mixtures(config: Any) -> tuple[Mixtures, Mixtures]:
-    """Mixtures to train on and held-out mixtures, from ``config.data``.
+class Opened(NamedTuple):
+    """The data of a run.
+
+    Attributes:
+      train: mixtures to train on.
+      held_out: mixtures of voices, speakers or rows that training never draws.
+      fingerprint: changes with the recordings examples are drawn from, not with where they lie.
+    """
+
+    train: Mixtures
+    held_out: Mixtures
+    fingerprint: str
+
+
+def open_data(config: Any) -> Opened:
+    """The data that ``config.data`` names.
 
     Raises:
       UserError: if there are no recordings to train on, or too few speakers.
@@ -22,42 +37,50 @@ def open_mixtures(config: Any) -> tuple[Mixtures, Mixtures]:
     return KINDS[config.kind](config, round(config.crop_seconds * config.sample_rate))
 
 
-def _open_voices(config: Any, samples: int) -> tuple[Mixtures, Mixtures]:
+def _open_voices(config: Any, samples: int) -> Opened:
     shape = {"sample_rate": config.sample_rate, "samples": samples, "sources": config.sources}
-    return Voices(**shape), Voices(**shape, held_out=True)
+    return Opened(Voices(**shape), Voices(**shape, held_out=True), "")
 
 
-def _open_libri2mix(config: Any, samples: int) -> tuple[Mixtures, Mixtures]:
+def _open_libri2mix(config: Any, samples: int) -> Opened:
     root = Path(config.root).expanduser()
-    if config.sample_rate != SAMPLE_RATE:
-        raise UserError(
-            f"config.data.sample_rate is {config.sample_rate}; it must be {SAMPLE_RATE}."
-        )
     train, held_out = read_rows(root, config.split), read_rows(root, config.eval_split)
-    return Libri2Mix(train, samples=samples), Libri2Mix(held_out, samples=samples, active=True)
+    return Opened(
+        Libri2Mix(train, samples=samples),
+        Libri2Mix(held_out, samples=samples, active=True),
+        fingerprint((row.mixture_id, row.gains) for row in [*train, *held_out]),
+    )
 
 
-def _open_speakers(config: Any, samples: int) -> tuple[Mixtures, Mixtures]:
+def _open_speakers(config: Any, samples: int) -> Opened:
     """Prints what it found, and what it had to leave out."""
     shape = {"sample_rate": config.sample_rate, "samples": samples}
-    train_root, eval_root = _roots(config)
-    train, summary = scan(train_root, **shape, progress=True)
+    root, eval_root = _roots(config)
+    train, summary = scan(root, field="data.root", **shape)
     print(summary)
     if eval_root:
-        held_out, summary = scan(eval_root, **shape, progress=True)
+        held_out, summary = scan(eval_root, field="data.eval_root", **shape)
         print(summary)
     else:
         train, held_out = hold_out(train, config.sources)
         print(f"held out: speakers {', '.join(sorted(held_out))}.")
-    for root, found in ((train_root, train), (eval_root, held_out)):
+    for folder, found in ((root, train), (eval_root, held_out)):
         if len(found) < config.sources:
             raise UserError(
-                f"{root} has usable recordings of {len(found)} speaker(s), but a mixture needs "
+                f"{folder} has usable recordings of {len(found)} speaker(s), but a mixture needs "
                 f"{config.sources} different ones (data.sources)."
             )
-    return (
+    paths = [{r.path.resolve() for rs in part.values() for r in rs} for part in (train, held_out)]
+    if shared := paths[0] & paths[1]:
+        raise UserError(
+            f"data.eval_root: {len(shared)} recordings are trained on too ({min(shared)}); name a "
+            "folder of other speakers."
+        )
+    recordings = [r for part in (train, held_out) for rs in part.values() for r in rs]
+    return Opened(
         Speakers(train, **shape, sources=config.sources),
         Speakers(held_out, **shape, sources=config.sources, active=True),
+        fingerprint((r.path.parent.name, r.path.name, r.frames, r.sample_rate) for r in recordings),
     )
 
 

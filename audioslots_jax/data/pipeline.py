@@ -1,6 +1,6 @@
 """Streams batches through tf.data, so that they are ready before the device asks for them."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 from jaxtyping import Float32
@@ -17,7 +17,7 @@ def stream(
     stop: int,
     rows: range | None = None,
     workers: int = 2,
-) -> Iterator[Float32[np.ndarray, "row source sample"]]:
+) -> Generator[Float32[np.ndarray, "row source sample"], None, None]:
     """Batches of the steps ``start`` to ``stop - 1``, in order.
 
     The order and contents do not depend on ``workers``, and starting at any step costs nothing:
@@ -47,16 +47,21 @@ def stream(
             failures.append(error)
             raise
 
-    tf.config.set_visible_devices([], "GPU")  # the accelerator's memory is JAX's
+    # The accelerator's memory is JAX's. Only TensorFlow's first user can say so, hence not later.
+    tf.config.set_visible_devices([], "GPU")
     steps = tf.data.Dataset.range(start, stop)
     batches = steps.map(
         lambda step: tf.numpy_function(load, [step], tf.float32, stateful=False),
         num_parallel_calls=workers,
         deterministic=True,
     ).prefetch(2)
-    try:
-        yield from batches.as_numpy_iterator()
-    except tf.errors.OpError:
-        if failures:
-            raise failures[0] from None
-        raise
+
+    def iterate() -> Generator[np.ndarray, None, None]:
+        try:
+            yield from batches.as_numpy_iterator()
+        except tf.errors.OpError:
+            if failures:
+                raise failures[0] from None
+            raise
+
+    return iterate()

@@ -41,7 +41,7 @@ class Voices:
 
     def example(self, seed: int, step: int, row: int) -> Float32[np.ndarray, "source sample"]:
         """See `Mixtures`."""
-        random = random_generator(seed, step, row)
+        random = random_generator("example", seed, step, row)
         voices: list[int] = []
         while len(voices) < self.sources:
             voice = int(random.integers(*self.range))
@@ -66,7 +66,7 @@ class Voice:
     @classmethod
     def of(cls, index: int) -> "Voice":
         """The voice with this index."""
-        random = random_generator(index)
+        random = random_generator("voice", index)
         ripple = random.uniform(-TIMBRE_DB, TIMBRE_DB, HARMONICS)
         return cls(
             register=float(np.exp(random.uniform(*np.log(REGISTER_HZ)))),

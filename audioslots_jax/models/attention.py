@@ -4,6 +4,7 @@ Unlike in the original transformer decoder, a layer first lets the queries atten
 then to the encoder's grid, and each attention uses one and the same variable as keys and values.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -78,15 +79,25 @@ class QueryTransformer(nn.Module):
     time_octaves: int = 4
 
     @nn.compact
-    def __call__(self, grid: Float[Array, "batch grid_frequency grid_time channel"]) -> SlotOutputs:
-        """The slots of a batch of grids, and where they looked."""
+    def __call__(
+        self,
+        features: Mapping[str, Array],
+        queries: Float[Array, "batch slot embedding"] | None = None,
+    ) -> SlotOutputs:
+        """The slots of a batch of features, and where they looked.
+
+        Args:
+          features: of an encoder, by name; the last, (batch, frequency, time, channel), is read.
+          queries: where the slots start from, in place of the learned queries.
+        """
+        grid = list(features.values())[-1]
         batch, frequencies, times, channels = grid.shape
         position = fourier_features(frequencies, times, self.frequency_octaves, self.time_octaves)
         grid = grid + nn.Dense(channels, name="position")(position)[None]
         memory = nn.LayerNorm(name="memory_norm")(grid.reshape(batch, -1, channels))
 
-        queries = self.param("queries", nn.initializers.normal(1.0), (self.slots, self.slot_size))
-        x = jnp.broadcast_to(queries[None], (batch, *queries.shape))
+        learned = self.param("queries", nn.initializers.normal(1.0), (self.slots, self.slot_size))
+        x = jnp.broadcast_to(learned[None], (batch, *learned.shape)) if queries is None else queries
         attention = []
         for layer in range(1, self.layers + 1):
             normed = nn.LayerNorm(name=f"layer{layer}_self_norm")(x)

@@ -31,25 +31,37 @@ class AudioSlots(nn.Module):
 
     Attributes:
       encoder: maps (batch, frequency, time) to the features of every stage by name, in order.
-      slot_module: maps the last features (batch, frequency, time, channel) to `SlotOutputs`.
-      decoder: maps slots and a (frequency, time) size to one spectrogram per slot.
+      slot_module: maps features, and queries if any are given, to `SlotOutputs`.
+      decoder: maps slots, a (frequency, time) size and the features to a spectrogram per slot.
     """
 
     encoder: nn.Module
     slot_module: nn.Module
     decoder: nn.Module
 
-    def __call__(self, spectrogram: Float[Array, "batch frequency time"]) -> Outputs:
-        """Estimates of the sources in power-compressed mixture magnitudes (values >= 0)."""
+    def __call__(
+        self,
+        spectrogram: Float[Array, "batch frequency time"],
+        queries: Float[Array, "batch slot embedding"] | None = None,
+    ) -> Outputs:
+        """Estimates of the sources.
+
+        Args:
+          spectrogram: power-compressed magnitudes of the mixture, >= 0.
+          queries: where the slots start from, in place of the learned queries.
+        """
         features = self.encoder(spectrogram)
         grid = list(features.values())[-1]
-        found: SlotOutputs = self.slot_module(grid)
+        found: SlotOutputs = self.slot_module(features, queries)
         _, frequencies, times = spectrogram.shape
-        spectrograms = self.decode(found.slots, (frequencies, times))
+        spectrograms = self.decode(found.slots, (frequencies, times), features)
         return Outputs(features, grid, found.slots, found.attention, spectrograms)
 
     def decode(
-        self, slots: Float[Array, "batch slot embedding"], size: tuple[int, int]
+        self,
+        slots: Float[Array, "batch slot embedding"],
+        size: tuple[int, int],
+        features: dict[str, Array] | None = None,
     ) -> Float[Array, "batch slot frequency time"]:
         """Spectrograms of given slots at any ``size`` (frequency bins, frames)."""
-        return self.decoder(slots, size)
+        return self.decoder(slots, size, features)

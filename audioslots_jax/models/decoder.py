@@ -7,6 +7,8 @@ concatenation, so it is the sum of a term of the slot and a term of the position
 ever storing the F x T x (d + e) broadcast.
 """
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 from jaxtyping import Array, Float
 
@@ -30,9 +32,16 @@ class SpatialBroadcastDecoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, slots: Float[Array, "batch slot embedding"], size: tuple[int, int]
+        self,
+        slots: Float[Array, "batch slot embedding"],
+        size: tuple[int, int],
+        features: Mapping[str, Array] | None = None,
     ) -> Float[Array, "batch slot frequency time"]:
-        """Spectrograms of ``size`` (frequency bins, frames); linear, so they may be negative."""
+        """Spectrograms of ``size`` (frequency bins, frames); linear, so they may be negative.
+
+        The encoder's ``features`` are part of a decoder's contract; this one does not look at them.
+        """
+        del features
         position = fourier_features(*size, self.frequency_octaves, self.time_octaves)
         by_slot = nn.Dense(self.width, use_bias=False, name="slot")(slots)
         by_position = nn.Dense(self.width, name="position")(position)

@@ -1,6 +1,7 @@
 """What a config must hold before anything is compiled, and when two configs fit one workdir."""
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,13 +10,16 @@ from ml_collections import ConfigDict
 
 from audioslots_jax import data, matching, models
 from audioslots_jax.audio import MASKS, stft
+from audioslots_jax.data import libri2mix
+from audioslots_jax.data.mixtures import HELD_OUT_SEED
 from audioslots_jax.errors import UserError
 from audioslots_jax.models.resnet import ResNet
 
 # Fields that change neither the examples nor the parameters of a run, so it may resume with others.
+# Recordings may move as long as their fingerprint stays.
 FREE_FIELDS = frozenset(
     {
-        "data.root",  # recordings may move
+        "data.root",
         "data.eval_root",
         "data.workers",
         "train.keep_checkpoints",
@@ -43,9 +47,10 @@ def check(config: ConfigDict, devices: int = 1) -> None:
     for name in positive_integers:
         _require(config, name, lambda v: v >= 1, "must be at least 1")
     for name in ("data.crop_seconds", "stft.power", "train.learning_rate"):
-        _require(config, name, lambda v: v > 0, "must be above 0")
+        _require(config, name, lambda v: 0 < v < math.inf, "must be above 0 and finite")
     for name in ("seed", "train.warmup_steps", "train.clip_norm", "eval.examples"):
-        _require(config, name, lambda v: v >= 0, "must not be negative")
+        _require(config, name, lambda v: 0 <= v < math.inf, "must not be negative, nor infinite")
+    _require(config, "seed", lambda v: v < HELD_OUT_SEED, f"must be below {HELD_OUT_SEED}")
     for name, choices in (
         ("data.kind", tuple(data.KINDS)),
         ("stft.edges", stft.EDGES),
@@ -54,17 +59,14 @@ def check(config: ConfigDict, devices: int = 1) -> None:
         *((f"model.{part}.name", tuple(kinds)) for part, kinds in models.PARTS.items()),
     ):
         _require(config, name, choices.__contains__, f"must be one of {', '.join(choices)}")
-    _require(config, "data.sources", lambda v: v >= 2, "must be at least 2: a mixture has sources")
+    # Scores are the best of all permutations, whatever the solver of the loss.
+    most = matching.EXHAUSTIVE_LIMIT
+    _require(config, "data.sources", lambda v: 2 <= v <= most, f"must be from 2 to {most}")
     sources, steps = config.data.sources, config.train.steps
     _require(
         config, "model.slots", lambda v: v in (1, sources),
         f"must equal data.sources ({sources}), or be 1 for the autoencoder",
     )  # fmt: skip
-    if config.matching.solver == "exhaustive":
-        _require(
-            config, "model.slots", lambda v: v <= matching.EXHAUSTIVE_LIMIT,
-            f"must be at most {matching.EXHAUSTIVE_LIMIT} for matching.solver=exhaustive",
-        )  # fmt: skip
     _require(
         config, "train.warmup_steps", lambda v: v < steps, f"must be below train.steps ({steps})"
     )
@@ -81,10 +83,29 @@ def check(config: ConfigDict, devices: int = 1) -> None:
         config, "train.batch_size", lambda v: v % devices == 0,
         f"must be a multiple of the number of devices ({devices})",
     )  # fmt: skip
+    for name in TEXT_FIELDS[config.data.kind]:
+        _require(config, name, lambda v: isinstance(v, str), "must be text")
     if config.data.kind != "voices":
         _require(config, "data.root", bool, "must name a folder: --config.data.root=DIR")
+    if config.data.kind == "libri2mix":
+        _require(config, "data.sources", lambda v: v == libri2mix.SOURCES, "must be 2")
+        rate, longest = libri2mix.SAMPLE_RATE, libri2mix.INSTANCE_SECONDS
+        _require(config, "data.sample_rate", lambda v: v == rate, f"must be {rate}")
+        _require(config, "data.crop_seconds", lambda v: v <= longest, f"must be at most {longest}")
+    _require(
+        config, "eval.examples", lambda v: v <= config.train.batch_size,
+        f"must be at most train.batch_size ({config.train.batch_size})",
+    )  # fmt: skip
     for part, kinds in models.PARTS.items():
         _check_part(config, part, kinds)
+
+
+# The fields of each kind of data beside those that all have.
+TEXT_FIELDS: dict[str, tuple[str, ...]] = {
+    "voices": (),
+    "speakers": ("data.root", "data.eval_root"),
+    "libri2mix": ("data.root", "data.split", "data.eval_split"),
+}
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
@@ -114,6 +135,8 @@ def _check_part(config: ConfigDict, part: str, kinds: dict[str, type[nn.Module]]
     if "heads" in fields and fields.get("width", 0) % fields.heads:
         _fail(f"model.{part}.heads", fields.heads, f"must divide width ({fields.width})")
     if kind is ResNet:
+        for name in ("blocks", "widths", "strides", "root_width", "groups"):
+            _require(config, f"model.{part}.{name}", bool, "must not be empty")
         lengths = {len(fields[name]) for name in ("blocks", "widths", "strides")}
         if len(lengths) > 1:
             _fail(f"model.{part}.blocks", fields.blocks, "must be as long as widths and strides")

@@ -17,10 +17,9 @@ from audioslots_jax.audio import (
     permuted_si_snr,
     si_snr_improvement,
 )
-from audioslots_jax.data import Mixtures, batch
+from audioslots_jax.data import Mixtures
+from audioslots_jax.data.mixtures import HELD_OUT_SEED
 from audioslots_jax.training.step import Task
-
-SEED = 0  # held-out mixtures are the same for every run, whatever its seed
 
 
 class Separated(NamedTuple):
@@ -40,7 +39,7 @@ class Separated(NamedTuple):
     mixture_spectrogram: Float[Array, "batch frequency time"]
     source_spectrograms: Float[Array, "batch source frequency time"]
     estimated_spectrograms: Float[Array, "batch source frequency time"]
-    loss: Float[Array, "batch"]
+    loss: Float[Array, " batch"]
     si_snr: Float[Array, "batch source"]
     si_snri: Float[Array, "batch source"]
     oracle_si_snr: Float[Array, "batch source"]
@@ -95,10 +94,13 @@ def separate(
 
 
 def held_out_batches(mixtures: Mixtures, count: int, batch_size: int) -> list[np.ndarray]:
-    """The first ``count`` held-out mixtures, rounded up to whole batches."""
-    return [
-        batch(mixtures, SEED, step, range(batch_size)) for step in range(-(-count // batch_size))
-    ]
+    """The first ``count`` held-out mixtures, rounded up to whole batches.
+
+    Mixture ``i`` is the same for every run, whatever its seed and batch size.
+    """
+    examples = range(-(-count // batch_size) * batch_size)
+    held_out = [mixtures.example(HELD_OUT_SEED, i, 0) for i in examples]
+    return [np.stack(held_out[i : i + batch_size]) for i in examples[::batch_size]]
 
 
 def evaluate(

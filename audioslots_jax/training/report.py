@@ -1,10 +1,10 @@
 """What a run shows and leaves behind: progress, metrics, events, pictures, wavs and a table."""
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import jax
 import numpy as np
@@ -34,11 +34,18 @@ class Report:
         print(f"{workdir}: {parameters:,} parameters, {devices}, {origin}")
         self._metrics = MetricsFile(workdir / "metrics.jsonl", resumed_at=done)
         self._events = TensorBoard(workdir)
-        self._bar = tqdm(total=config.train.steps, initial=done, unit="step", dynamic_ncols=True)
+        self._bar = tqdm(
+            total=config.train.steps,
+            initial=done,
+            unit="step",
+            dynamic_ncols=True,
+            # A log file wants a line now and then, not ten a second.
+            mininterval=0.1 if sys.stderr.isatty() else 10,
+        )
         self._shown = {"loss": "-", "SI-SNRi": "-"}
         self._logged = (time.monotonic(), done)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Report":
         return self
 
     def __exit__(
@@ -71,7 +78,7 @@ class Report:
         """Scores and examples of held-out mixtures."""
         named = {f"eval/{name}": value for name, value in scores.items()}
         self._metrics.write(step, named)
-        self._shown["SI-SNRi"] = f"{_model_scores(scores)[1]:.2f} dB"
+        self._shown["SI-SNRi"] = f"{main_scores(scores)[1]:.2f} dB"
         self._events.scalars(step, named)
         figure = self._picture(separated)
         if figure is not None:
@@ -80,13 +87,13 @@ class Report:
         for number, sounds in self._examples(separated):
             named_sounds = {f"{number}/{name}": sound for name, sound in sounds.items()}
             self._events.audio(step, named_sounds, self._config.data.sample_rate)
-        self._events.flush()
         # Evaluating is no step: keep it out of steps/s.
         self._logged = (time.monotonic(), step)
 
     def sync(self) -> None:
         """Returns when all metrics so far are on disk."""
         self._metrics.sync()
+        self._events.flush()
 
     def finish(self, scores: Mapping[str, float], separated: Separated) -> None:
         """Leaves the wavs and tells the scores."""
@@ -129,7 +136,7 @@ class Report:
         data, model = self._config.data, self._config.model
         title = f"held-out {data.kind}, {self._config.eval.mixtures} x {data.crop_seconds:g} s"
         rows = [
-            ("autoencoder masks" if model.slots == 1 else "model", *_model_scores(scores)),
+            ("autoencoder masks" if model.slots == 1 else "model", *main_scores(scores)),
             ("oracle masks", scores["oracle_si_snr"], scores["oracle_si_snri"]),
         ]
         lines = [f"{title:<32} SI-SNR    SI-SNRi"]
@@ -137,7 +144,7 @@ class Report:
         return "\n".join(lines)
 
 
-def _model_scores(scores: Mapping[str, float]) -> tuple[float, float]:
+def main_scores(scores: Mapping[str, float]) -> tuple[float, float]:
     """The model's mean SI-SNR and SI-SNRi, whatever kind of model it is."""
     prefix = "" if "si_snri" in scores else "autoencoder_"
     return scores[f"{prefix}si_snr"], scores[f"{prefix}si_snri"]

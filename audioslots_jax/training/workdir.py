@@ -10,6 +10,8 @@ from ml_collections import ConfigDict
 from audioslots_jax.errors import UserError
 from audioslots_jax.training.config import differences
 
+CHECKPOINTS = "checkpoints"
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file that is there whole or not at all, whenever the process is killed."""
@@ -21,14 +23,25 @@ def write_atomically(path: Path, content: bytes) -> None:
     unfinished.replace(path)
 
 
-def claim(workdir: Path, config: ConfigDict) -> None:
-    """Makes the folder for runs of ``config``, or checks that it is one.
+def claim(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
+    """Makes the folder for a run of ``config``, or checks that it holds one to continue.
+
+    A run that stopped before its first checkpoint has nothing to continue and is replaced.
+
+    Args:
+      workdir: the folder; ``config.json`` in it is the resolved config with the fingerprint.
+      config: the config of the run.
+      fingerprint: of the recordings that the run draws from.
 
     Raises:
       UserError: if another, incompatible config made it, or it cannot be written.
     """
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.data.fingerprint = fingerprint
     path = workdir / "config.json"
-    if path.exists():
+    continues = any(found.name.isdigit() for found in (workdir / CHECKPOINTS).glob("*"))
+    if path.exists() and continues:
         try:
             made_by = ConfigDict(json.loads(path.read_text()))
         except (OSError, ValueError):
@@ -41,6 +54,9 @@ def claim(workdir: Path, config: ConfigDict) -> None:
             )
     try:
         workdir.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not continues:
+            for events in workdir.glob("events.out.tfevents.*"):
+                events.unlink()
         text = json.dumps(config.to_dict(), indent=2)
         write_atomically(path, f"{text}\n".encode())
     except OSError as error:

@@ -1,5 +1,6 @@
 """The solvers of `audioslots_jax.matching`: ``python experiments/matching_speed/run.py``."""
 
+import argparse
 import statistics
 import sys
 import time
@@ -12,11 +13,14 @@ import jax
 from audioslots_jax import matching
 
 BATCH = 64
-REPEATS = 200
+WARM_UP = 5
 
 
 def main() -> None:
     """Prints microseconds per batch of assignments; the solvers take turns."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=200, help="runs of each solver and size")
+    flags = parser.parse_args()
     device = jax.devices()[0]
     print(f"{device.device_kind}, jax {jax.__version__}: median µs for {BATCH} assignments")
     print("| n | " + " | ".join(matching.SOLVERS) + " |")
@@ -25,11 +29,11 @@ def main() -> None:
     for n in range(2, 9):
         costs = jax.random.uniform(jax.random.key(n), (BATCH, n, n))
         micros: dict[str, list[float]] = {solver: [] for solver in matching.SOLVERS}
-        for repeat in range(REPEATS + 5):
+        for repeat in range(WARM_UP + flags.repeats):
             for solver, values in micros.items():
                 started = time.perf_counter()
                 assign(costs, solver).block_until_ready()
-                if repeat >= 5:
+                if repeat >= WARM_UP:
                     values.append(1e6 * (time.perf_counter() - started))
         row = " | ".join(f"{statistics.median(values):.0f}" for values in micros.values())
         print(f"| {n} | {row} |")

@@ -36,6 +36,28 @@ def test_active_crops_have_two_voices(speech):
     assert np.sqrt(np.mean(sources**2, axis=-1)).min() > 10 ** (libri2mix.QUIETEST_DB / 20)
 
 
+def test_damaged_files_are_replaced_and_named(tmp_path):
+    def write(name, samples=12000, rate=16000, channels=1):
+        audio = np.random.default_rng(0).uniform(-0.1, 0.1, (samples, channels))
+        soundfile.write(tmp_path / name, audio, rate)
+        return tmp_path / name
+
+    good, cut = write("good.flac"), write("cut.flac")
+    cut.write_bytes(cut.read_bytes()[:10_000])
+    rows = [
+        libri2mix.Row("cut", (good, cut), (1.0, 1.0)),
+        libri2mix.Row("stereo", (write("stereo.flac", channels=2), good), (1.0, 1.0)),
+        libri2mix.Row("slow", (good, write("slow.flac", rate=8000)), (1.0, 1.0)),
+        libri2mix.Row("good", (good, good), (1.0, 0.5)),
+    ]
+    for row, problem in zip(rows, ("damaged", "2 channel", "8000 Hz"), strict=False):
+        with pytest.raises(UserError, match=f"mixture {row.mixture_id}: .*{problem}"):
+            libri2mix.read_sources(row, 0, 12000)
+    with pytest.warns(UserWarning, match="Another mixture takes its place"):
+        sources = batch(Libri2Mix(rows, samples=8000), 0, 0, range(8))
+    np.testing.assert_array_equal(sources[:, 1], 0.5 * sources[:, 0])
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -14,11 +14,15 @@ GRID = jax.random.normal(jax.random.key(1), (2, 4, 6, 5))
 
 @pytest.fixture(scope="module")
 def params():
-    return MODULE.init(jax.random.key(0), GRID)
+    return MODULE.init(jax.random.key(0), {"grid": GRID})
+
+
+def slots_of(params, grid, queries=None):
+    return MODULE.apply(params, {"grid": grid}, queries)
 
 
 def test_outputs_by_name(params):
-    outputs = MODULE.apply(params, GRID)
+    outputs = slots_of(params, GRID)
     assert outputs.slots.shape == (2, 3, 16)
     assert outputs.attention.shape == (2, 2, 2, 3, 4, 6)
     np.testing.assert_allclose(
@@ -30,18 +34,26 @@ def test_permuting_queries_permutes_slots(params):
     order = jnp.array([2, 0, 1])
     swapped = jax.tree.map(lambda x: x, params)
     swapped["params"]["queries"] = params["params"]["queries"][order]
-    ours, theirs = MODULE.apply(params, GRID), MODULE.apply(swapped, GRID)
+    ours, theirs = slots_of(params, GRID), slots_of(swapped, GRID)
     np.testing.assert_allclose(theirs.slots, ours.slots[:, order], atol=1e-5)
     np.testing.assert_allclose(theirs.attention, ours.attention[:, :, :, order], atol=1e-5)
 
 
+def test_given_queries_take_the_place_of_the_learned(params):
+    learned = jnp.tile(params["params"]["queries"][None], (2, 1, 1))
+    ours = slots_of(params, GRID).slots
+    np.testing.assert_allclose(slots_of(params, GRID, learned).slots, ours, atol=1e-5)
+    shuffled = jnp.roll(learned, 1, axis=2)
+    assert np.abs(slots_of(params, GRID, shuffled).slots - ours).max() > 1e-3
+
+
 def test_position_matters(params):
-    moved = MODULE.apply(params, GRID[:, ::-1])
-    assert np.abs(moved.slots - MODULE.apply(params, GRID).slots).max() > 1e-3
+    moved = slots_of(params, GRID[:, ::-1])
+    assert np.abs(moved.slots - slots_of(params, GRID).slots).max() > 1e-3
 
 
 def test_same_weights_serve_any_grid(params):
-    longer = MODULE.apply(params, jnp.concatenate([GRID, GRID], axis=2))
+    longer = slots_of(params, jnp.concatenate([GRID, GRID], axis=2))
     assert longer.slots.shape == (2, 3, 16)
     assert longer.attention.shape[-2:] == (4, 12)
 

@@ -13,9 +13,11 @@ IMPOSSIBLE = {
     "train.learning_rate": (float("nan"), "above 0"),
     "train.warmup_steps": (12, "below train.steps"),
     "train.clip_norm": (-1.0, "not be negative"),
-    "seed": (-1, "not be negative"),
+    "seed": (2**32, "below"),
     "data.kind": ("noise", "one of voices, speakers, libri2mix"),
-    "data.sources": (1, "at least 2"),
+    "data.sources": (9, "from 2 to 8"),
+    "stft.power": (float("inf"), "finite"),
+    "eval.examples": (5, "at most train.batch_size"),
     "data.crop_seconds": (0.01, "at least one stft.window"),
     "stft.hop": (200, "at most half of stft.window"),
     "stft.window": (255, "even"),
@@ -67,6 +69,27 @@ def test_published_configs_are_possible(variations):
     check(voices.get_config())
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "expectation"),
+    [
+        ("data.sources", 3, "must be 2"),
+        ("data.crop_seconds", 12.0, "must be at most 10"),
+        ("data.sample_rate", 8000, "must be 16000"),
+    ],
+)
+def test_libri2mix_is_two_sources_of_10_s_at_16_khz(field, value, expectation):
+    config = paper.get_config()
+    config.update_from_flattened_dict({"data.root": "somewhere", "model.slots": 1, field: value})
+    with pytest.raises(UserError, match=rf"config\.{field} is {value}; it {expectation}"):
+        check(config)
+
+
+def test_fields_of_another_kind_of_data_are_asked_for(tiny):
+    tiny.data.kind = "libri2mix"
+    with pytest.raises(UserError, match=r"config\.data\.root is missing"):
+        check(tiny)
+
+
 def test_a_misspelt_variation_is_named():
     with pytest.raises(UserError, match="no variation two_seconds"):
         paper.get_config("two_seconds")
@@ -79,7 +102,7 @@ def test_differences_name_what_matters(tiny):
     other.data.workers = 5
     assert differences(tiny, other) == [
         "model.encoder.widths ([8, 8] -> [4, 4])",
-        "train.learning_rate (0.002 -> 1.0)",
+        "train.learning_rate (0.003 -> 1.0)",
     ]
     assert not differences(ConfigDict(json.loads(json.dumps(tiny.to_dict()))), tiny)
     del other.stft.hop

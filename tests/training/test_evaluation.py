@@ -70,6 +70,14 @@ def test_scores_are_means_over_the_mixtures_asked_for(tiny, mask):
         np.testing.assert_allclose(separated.estimates.sum(axis=1), separated.mixture, atol=1e-4)
 
 
+def test_held_out_mixtures_do_not_depend_on_the_batch_size():
+    voices = Voices(sample_rate=8000, samples=960, held_out=True)
+    by_four = np.concatenate(evaluation.held_out_batches(voices, 6, 4))
+    by_three = np.concatenate(evaluation.held_out_batches(voices, 6, 3))
+    assert len(by_four) == 8
+    np.testing.assert_array_equal(by_three, by_four[:6])
+
+
 def test_an_autoencoder_is_named_so(tiny):
     tiny.model.slots = 1
     _, (_, scores) = run(tiny)

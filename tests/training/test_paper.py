@@ -1,6 +1,7 @@
 """One true training step of the paper's experiment, at full size."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -59,10 +60,11 @@ def test_a_true_training_step():
     state, first = step(state, sources)
     state, second = step(state, sources)
     assert int(state.step) == 2
-    assert float(first["loss"]) == pytest.approx(float(second["loss"]), rel=1e-5)
-    changed = [
-        np.any(a != b)
-        for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(state.params), strict=True)
-    ]
     assert np.isfinite(float(second["loss"]))
-    assert np.mean(changed) > 0.9
+    assert float(first["loss"]) == pytest.approx(float(second["loss"]), rel=1e-5)
+    changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), before, state.params)
+    for path, did in jax.tree_util.tree_leaves_with_path(changed):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        # Residual branches end in a norm whose scale starts at zero, so they have no gradient yet.
+        branch = re.search(r"stage\d_block\d\.(conv1|norm1|conv2)\.", name)
+        assert did != bool(branch), name

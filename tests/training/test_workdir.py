@@ -23,21 +23,32 @@ def test_metrics_after_the_resumed_step_are_written_again(tmp_path):
 
 
 def test_a_workdir_belongs_to_one_config(tmp_path, tiny):
-    claim(tmp_path, tiny)
-    claim(tmp_path, tiny)
+    claim(tmp_path, tiny, "abc")
+    tiny.seed = 0
+    tiny.train.learning_rate = 0.5
+    claim(tmp_path, tiny, "abc")  # nothing was trained yet that could be mixed up
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    claim(tmp_path, tiny, "abc")
     tiny.seed = 7
     with pytest.raises(UserError, match=r"differs in seed \(0 -> 7\);"):
-        claim(tmp_path, tiny)
+        claim(tmp_path, tiny, "abc")
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
-        claim(tmp_path, tiny)
+        claim(tmp_path, tiny, "abc")
+
+
+def test_other_recordings_are_refused(tmp_path, tiny):
+    claim(tmp_path, tiny, "abc")
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"differs in data.fingerprint \(abc -> xyz\);"):
+        claim(tmp_path, tiny, "xyz")
 
 
 def test_a_workdir_that_cannot_be_written_is_one_sentence(tmp_path, tiny):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
-        claim(tmp_path / "file" / "run", tiny)
+        claim(tmp_path / "file" / "run", tiny, "abc")
 
 
 def test_atomic_writing_leaves_the_old_file_until_the_new_is_whole(tmp_path, monkeypatch):
