@@ -62,14 +62,11 @@ def check(config: ConfigDict, devices: int = 1) -> None:
     # Scores are the best of all permutations, whatever the solver of the loss.
     most = matching.EXHAUSTIVE_LIMIT
     _require(config, "data.sources", lambda v: 2 <= v <= most, f"must be from 2 to {most}")
-    sources, steps = config.data.sources, config.train.steps
+    sources = config.data.sources
     _require(
         config, "model.slots", lambda v: v in (1, sources),
         f"must equal data.sources ({sources}), or be 1 for the autoencoder",
     )  # fmt: skip
-    _require(
-        config, "train.warmup_steps", lambda v: v < steps, f"must be below train.steps ({steps})"
-    )
     _require(config, "stft.window", lambda v: v % 2 == 0, "must be even")
     _require(
         config, "stft.hop", lambda v: 2 * v <= config.stft.window,
@@ -93,8 +90,8 @@ def check(config: ConfigDict, devices: int = 1) -> None:
         _require(config, "data.sample_rate", lambda v: v == rate, f"must be {rate}")
         _require(config, "data.crop_seconds", lambda v: v <= longest, f"must be at most {longest}")
     _require(
-        config, "eval.examples", lambda v: v <= config.train.batch_size,
-        f"must be at most train.batch_size ({config.train.batch_size})",
+        config, "eval.examples", lambda v: v <= config.eval.mixtures,
+        f"must be at most eval.mixtures ({config.eval.mixtures})",
     )  # fmt: skip
     for part, kinds in models.PARTS.items():
         _check_part(config, part, kinds)

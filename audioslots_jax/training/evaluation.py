@@ -23,7 +23,7 @@ from audioslots_jax.training.step import Task
 
 
 class Separated(NamedTuple):
-    """A batch of held-out mixtures, taken apart. Scores are in dB, waveforms at the data's rate.
+    """Held-out mixtures, taken apart. Scores are in dB, waveforms at the data's rate.
 
     Attributes:
       mixture, sources, estimates: waveforms; estimates are in the order of the sources.
@@ -113,10 +113,11 @@ def evaluate(
     """Mean scores over the first ``count`` mixtures.
 
     Returns:
-      The first batch, separated, on the host; and every score by name. An autoencoder's scores
-      are named so, because it is shown the true sources.
+      The mixtures, separated, on the host; and every score by name. An autoencoder's scores are
+      named so, because it is shown the true sources.
     """
-    separated = [jax.device_get(separate_batch(sources)) for sources in batches]
+    parts = [jax.device_get(separate_batch(sources)) for sources in batches]
+    separated = jax.tree.map(lambda *values: np.concatenate(values)[:count], *parts)
     prefix = "autoencoder_" if autoencoder else ""
     names = {
         "loss": "loss",
@@ -125,8 +126,8 @@ def evaluate(
         "oracle_si_snr": "oracle_si_snr",
         "oracle_si_snri": "oracle_si_snri",
     }
-    scores = {}
-    for field, name in names.items():
-        values = np.concatenate([getattr(part, field) for part in separated])[:count]
-        scores[name] = float(values.mean(dtype=np.float64))
-    return separated[0], scores
+    scores = {
+        name: float(np.mean(getattr(separated, field), dtype=np.float64))
+        for field, name in names.items()
+    }
+    return separated, scores

@@ -26,12 +26,16 @@ class TrainState(NamedTuple):
 
 
 def make_schedule(config: ConfigDict) -> optax.Schedule:
-    """Linear warm-up, then cosine decay to zero at the last step (paper, section 3)."""
+    """Linear warm-up, then cosine decay to zero at the last step (paper, section 3).
+
+    A run with fewer steps than the warm-up ends in the middle of it.
+    """
+    warmup = config.train.warmup_steps
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=config.train.learning_rate,
-        warmup_steps=config.train.warmup_steps,
-        decay_steps=config.train.steps,
+        warmup_steps=warmup,
+        decay_steps=max(config.train.steps, warmup + 1),
     )
 
 

@@ -17,6 +17,12 @@ def test_warm_up_is_linear_and_decay_a_cosine(tiny):
         assert float(schedule(step)) == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_run_may_be_shorter_than_its_warm_up(tiny):
+    tiny.train.update(learning_rate=0.5, warmup_steps=10, steps=4)
+    schedule = make_schedule(tiny)
+    assert [float(schedule(step)) for step in range(5)] == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
+
+
 @pytest.mark.parametrize("clip_norm", [0.0, 0.5])
 def test_optimizer_is_adam_on_clipped_gradients(tiny, clip_norm):
     """Against Adam (Kingma & Ba 2015, algorithm 1) written out in numpy."""
