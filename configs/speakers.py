@@ -2,7 +2,10 @@
 
     python main.py --config=configs/speakers.py --config.data.root=DIR --workdir=runs/speakers
 
-@@
+10 minutes on two CPU cores for 4.45 h of LibriSpeech (241 speakers): 1.0 dB SI-SNRi, and rising
+slowly, on 256 mixtures of 13 other speakers; oracle masks reach 15.5 dB (seed 0, crops of 0.5 s at
+8 kHz, 2.1 M parameters, a virtual machine on an AMD EPYC). A beginning that shows real speech going
+through; separation wants a larger network and hours on an accelerator.
 """
 
 from ml_collections import ConfigDict
