@@ -123,7 +123,8 @@ class Report:
 
     def _examples(self, separated: Separated) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         """The first held-out mixtures: a number and the waveforms by name."""
-        examples = zip(separated.mixture, separated.sources, separated.estimates, strict=True)
+        waveforms = (separated.mixture, separated.sources, separated.estimates)
+        examples = zip(*map(np.asarray, waveforms), strict=True)
         for number, (mixture, sources, estimates) in enumerate(examples, start=1):
             if number > self._config.eval.examples:
                 return
