@@ -3,7 +3,7 @@
     python main.py --config=configs/voices.py --workdir=runs/voices
 
 6 minutes on two CPU cores, 11.0 dB SI-SNRi on 128 mixtures of held-out voices; oracle masks reach
-17.9 dB (seed 0, crops of 0.5 s at 8 kHz, 2.0 M parameters, a virtual machine on an AMD EPYC).
+17.9 dB (seed 0, crops of 0.5 s at 8 kHz, 2.05 M parameters, a virtual machine on an AMD EPYC).
 """
 
 from ml_collections import ConfigDict

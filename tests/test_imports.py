@@ -11,6 +11,7 @@ MODULES = [
     "audioslots_jax.training.step",
     "audioslots_jax.training.evaluation",
     "audioslots_jax.training.checkpoints",
+    "audioslots_jax.training.loop",
 ]
 
 

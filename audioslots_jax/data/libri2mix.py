@@ -7,13 +7,14 @@ or padded to 10 s.
 
 import csv
 import dataclasses
+import warnings
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from audioslots_jax.data.mixtures import decibels, random_generator, warn_once
+from audioslots_jax.data.mixtures import decibels, random_generator
 from audioslots_jax.errors import UserError
 
 SAMPLE_RATE = 16000
@@ -61,7 +62,7 @@ class Libri2Mix:
             try:
                 return read_sources(self.rows[(drawn + turn) % len(self.rows)], start, self.samples)
             except UserError as error:
-                warn_once(f"{error} Another mixture takes its place.")
+                warnings.warn(f"{error} Another mixture takes its place.", stacklevel=2)
         raise UserError("none of the mixtures can be read any more; check the disk.")
 
 
@@ -76,22 +77,26 @@ def read_sources(row: Row, start: int, samples: int) -> Float32[np.ndarray, "sou
     crop = np.zeros((SOURCES, samples), np.float32)
     for source, (path, gain) in enumerate(zip(row.paths, row.gains, strict=True)):
         try:
-            with soundfile.SoundFile(path) as file:
-                if (file.samplerate, file.channels) != (SAMPLE_RATE, 1):
-                    raise UserError(
-                        f"mixture {row.mixture_id}: {path} has {file.channels} channel(s) at "
-                        f"{file.samplerate} Hz, not one at {SAMPLE_RATE} Hz."
-                    )
-                expected = min(max(file.frames - start, 0), samples)
-                if expected:
-                    file.seek(start)
-                audio = file.read(expected, dtype="float32")
-        except (soundfile.SoundFileError, OSError):
-            audio, expected = np.zeros(0, np.float32), samples
-        if len(audio) < expected:
-            raise UserError(f"mixture {row.mixture_id}: {path} is damaged; fetch it again.")
+            audio = _read_crop(path, start, samples)
+        except (soundfile.SoundFileError, OSError) as error:
+            raise UserError(
+                f"mixture {row.mixture_id}: {path} cannot be used ({error}); fetch it again."
+            ) from None
         crop[source, : len(audio)] = np.float32(gain) * audio
     return crop
+
+
+def _read_crop(path: Path, start: int, samples: int) -> Float32[np.ndarray, " sample"]:
+    """At most ``samples`` samples from ``start`` on, fewer where the file ends."""
+    with soundfile.SoundFile(path) as file:
+        if (file.samplerate, file.channels) != (SAMPLE_RATE, 1):
+            raise OSError(f"{file.channels} channel(s) at {file.samplerate} Hz")
+        expected = min(max(file.frames - start, 0), samples)
+        file.seek(min(start, file.frames))
+        audio = file.read(expected, dtype="float32")
+    if len(audio) < expected:
+        raise OSError("cut off")
+    return audio
 
 
 def read_rows(root: Path, split: str) -> list[Row]:

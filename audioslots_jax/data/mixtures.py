@@ -5,9 +5,7 @@ summed on the device. The rule is a pure function of its arguments (and of the r
 the same on every host, for any number of workers and after any restart.
 """
 
-import functools
 import hashlib
-import warnings
 import zlib
 from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
@@ -55,12 +53,6 @@ def fingerprint(parts: Iterable[object]) -> str:
     for part in sorted(map(repr, parts)):
         digest.update(part.encode())
     return digest.hexdigest()[:16]
-
-
-@functools.cache
-def warn_once(message: str) -> None:
-    """Warns of something that may happen in every batch, the first time that it does."""
-    warnings.warn(message, stacklevel=2)
 
 
 def decibels(level: float) -> float:

@@ -76,11 +76,16 @@ def _open_speakers(config: Any, samples: int) -> Opened:
             f"data.eval_root: {len(shared)} recordings are trained on too ({min(shared)}); name a "
             "folder of other speakers."
         )
-    recordings = [r for part in (train, held_out) for rs in part.values() for r in rs]
+    recordings = [
+        (part, speaker, recording.path.name, recording.frames, recording.sample_rate)
+        for part, found in ((TRAIN, train), (HELD_OUT, held_out))
+        for speaker, of_speaker in found.items()
+        for recording in of_speaker
+    ]
     return Opened(
         Speakers(train, **shape, sources=config.sources),
         Speakers(held_out, **shape, sources=config.sources, active=True),
-        fingerprint((r.path.parent.name, r.path.name, r.frames, r.sample_rate) for r in recordings),
+        fingerprint(recordings),
     )
 
 

@@ -1,12 +1,13 @@
 """Mixtures of recordings in a folder per speaker: ``ROOT/<speaker>/**/*.{wav,flac,ogg,...}``."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from audioslots_jax.data.mixtures import decibels, random_generator, warn_once
+from audioslots_jax.data.mixtures import decibels, random_generator
 from audioslots_jax.data.recordings import Recording, read_crop
 from audioslots_jax.errors import UserError
 
@@ -59,9 +60,10 @@ class Speakers:
             try:
                 crop = self._crop(recording, places)
             except (soundfile.SoundFileError, OSError):
-                warn_once(
+                warnings.warn(
                     f"{recording.path} could be read when training started and cannot be now; "
-                    "another recording of the same speaker takes its place."
+                    "another recording of the same speaker takes its place.",
+                    stacklevel=2,
                 )
                 continue
             if self.active and not np.any(crop):

@@ -28,6 +28,13 @@ FREE_FIELDS = frozenset(
     }
 )
 
+# The fields of each kind of data beside those that all have.
+TEXT_FIELDS: dict[str, tuple[str, ...]] = {
+    "voices": (),
+    "speakers": ("data.root", "data.eval_root"),
+    "libri2mix": ("data.root", "data.split", "data.eval_split"),
+}
+
 
 def check(config: ConfigDict, devices: int = 1) -> None:
     """Refuses a config with an impossible value.
@@ -97,14 +104,6 @@ def check(config: ConfigDict, devices: int = 1) -> None:
         _check_part(config, part, kinds)
 
 
-# The fields of each kind of data beside those that all have.
-TEXT_FIELDS: dict[str, tuple[str, ...]] = {
-    "voices": (),
-    "speakers": ("data.root", "data.eval_root"),
-    "libri2mix": ("data.root", "data.split", "data.eval_split"),
-}
-
-
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     """The fields in which two configs cannot share a workdir, each ``name (old -> new)``."""
     before, after = dict(_flat(old.to_dict())), dict(_flat(new.to_dict()))
@@ -148,7 +147,11 @@ def _require(config: ConfigDict, name: str, holds: Callable[[Any], bool], expect
         if not isinstance(value, ConfigDict) or key not in value:
             raise UserError(f"config.{name} is missing; see configs/voices.py for all fields.")
         value = value[key]
-    if not holds(value):
+    try:
+        possible = holds(value)
+    except TypeError:  # text where a number belongs, in a config file of one's own
+        possible = False
+    if not possible:
         _fail(name, value, expectation)
 
 

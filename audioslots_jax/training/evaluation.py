@@ -107,17 +107,16 @@ def evaluate(
     separate_batch: Callable[[np.ndarray], Separated],
     batches: Sequence[np.ndarray],
     count: int,
+    examples: int,
     *,
     autoencoder: bool,
 ) -> tuple[Separated, dict[str, float]]:
     """Mean scores over the first ``count`` mixtures.
 
     Returns:
-      The mixtures, separated, on the host; and every score by name. An autoencoder's scores are
-      named so, because it is shown the true sources.
+      At least the first ``examples`` mixtures, separated, on the host; and every score by name. An
+      autoencoder's scores are named so, because it is shown the true sources.
     """
-    parts = [jax.device_get(separate_batch(sources)) for sources in batches]
-    separated = jax.tree.map(lambda *values: np.concatenate(values)[:count], *parts)
     prefix = "autoencoder_" if autoencoder else ""
     names = {
         "loss": "loss",
@@ -126,8 +125,17 @@ def evaluate(
         "oracle_si_snr": "oracle_si_snr",
         "oracle_si_snri": "oracle_si_snri",
     }
+    shown: list[Separated] = []
+    values: dict[str, list[np.ndarray]] = {field: [] for field in names}
+    for sources in batches:
+        separated = separate_batch(sources)
+        # Waveforms and spectrograms are large; only those that will be shown leave the device.
+        if not shown or len(shown) * len(sources) < examples:
+            shown.append(jax.device_get(separated))
+        for field, parts in values.items():
+            parts.append(jax.device_get(getattr(separated, field)))
     scores = {
-        name: float(np.mean(getattr(separated, field), dtype=np.float64))
+        name: float(np.concatenate(values[field])[:count].mean(dtype=np.float64))
         for field, name in names.items()
     }
-    return separated, scores
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *shown), scores

@@ -91,6 +91,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
             lambda sources: separate_fn(params, jax.device_put(sources, by_row)),
             held_out,
             config.eval.mixtures,
+            config.eval.examples,
             autoencoder=task.slots == 1,
         )
 

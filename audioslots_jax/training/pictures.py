@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib import image
 from matplotlib.figure import Figure
 
 CELL_INCHES = (1.6, 1.7)
@@ -61,11 +62,6 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def pixels(figure: Figure) -> np.ndarray:
-    """The figure as (height, width, 3) bytes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    figure.set_dpi(120)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
+def pixels(png: bytes) -> np.ndarray:
+    """The picture of a PNG file as (height, width, 3) numbers in [0, 1]."""
+    return image.imread(io.BytesIO(png), format="png")[..., :3]

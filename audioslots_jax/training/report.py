@@ -82,8 +82,9 @@ class Report:
         self._events.scalars(step, named)
         figure = self._picture(separated)
         if figure is not None:
-            self._events.picture(step, "separated", pictures.pixels(figure))
-            write_atomically(self._workdir / "separated.png", pictures.png(figure))
+            png = pictures.png(figure)
+            self._events.picture(step, "separated", pictures.pixels(png))
+            write_atomically(self._workdir / "separated.png", png)
         for number, sounds in self._examples(separated):
             named_sounds = {f"{number}/{name}": sound for name, sound in sounds.items()}
             self._events.audio(step, named_sounds, self._config.data.sample_rate)
@@ -104,9 +105,6 @@ class Report:
             for name, sound in sounds.items():
                 path = folder / f"{name}.wav"
                 soundfile.write(path, sound, self._config.data.sample_rate, subtype="FLOAT")
-        figure = self._picture(separated)
-        if figure is not None:
-            write_atomically(self._workdir / "separated.png", pictures.png(figure))
         print(self._table(scores))
 
     def _picture(self, separated: Separated) -> Figure | None:

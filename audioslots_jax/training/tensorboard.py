@@ -1,10 +1,9 @@
-"""TensorBoard events through CLU. Imports TensorFlow, as nothing else in ``training/`` does."""
+"""TensorBoard events through CLU: the one part of ``training/`` that imports TensorFlow."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from clu import metric_writers
 
 
 class TensorBoard:
@@ -12,6 +11,8 @@ class TensorBoard:
 
     def __init__(self, workdir: Path):
         """Starts a new event file in ``workdir``."""
+        from clu import metric_writers  # imports TensorFlow, which takes seconds
+
         self._writer = metric_writers.SummaryWriter(str(workdir))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -19,7 +20,7 @@ class TensorBoard:
         self._writer.write_scalars(step, values)
 
     def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
-        """A picture of (height, width, 3) bytes."""
+        """A picture of (height, width, 3) numbers in [0, 1]."""
         self._writer.write_images(step, {name: pixels[None]})
 
     def audio(self, step: int, sounds: Mapping[str, np.ndarray], sample_rate: int) -> None:

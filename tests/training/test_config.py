@@ -84,6 +84,13 @@ def test_libri2mix_is_two_sources_of_10_s_at_16_khz(field, value, expectation):
         check(config)
 
 
+def test_text_where_a_number_belongs_is_named(tiny):
+    del tiny.train.steps
+    tiny.train.steps = "many"
+    with pytest.raises(UserError, match=r"config\.train\.steps is 'many'; it must be at least 1"):
+        check(tiny)
+
+
 def test_fields_of_another_kind_of_data_are_asked_for(tiny):
     tiny.data.kind = "libri2mix"
     with pytest.raises(UserError, match=r"config\.data\.root is missing"):

@@ -19,6 +19,7 @@ def run(config, mask="wiener"):
         lambda sources: evaluation.separate(task, mask, state.params, jnp.asarray(sources)),
         batches,
         count=6,
+        examples=5,
         autoencoder=config.model.slots == 1,
     )
 
@@ -65,7 +66,7 @@ def test_scores_are_means_over_the_mixtures_asked_for(tiny, mask):
     assert scores["oracle_si_snr"] - scores["oracle_si_snri"] == pytest.approx(
         scores["si_snr"] - scores["si_snri"], abs=1e-4
     )
-    assert separated.estimates.shape == (6, 2, 960)
+    assert separated.estimates.shape == (8, 2, 960)
     if mask == "wiener":  # the masks add up to one
         np.testing.assert_allclose(separated.estimates.sum(axis=1), separated.mixture, atol=1e-4)
 
