@@ -19,6 +19,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["audioslots_jax", "audioslots_jax.*"]),
     package_data={"audioslots_jax": ["py.typed"]},
+    entry_points={"console_scripts": ["audioslots = audioslots_jax.cli:main"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py",
@@ -31,6 +32,7 @@ setup(
         "numpy>=2",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12",
+        "pyloudnorm>=0.2",
         "scipy",
         "soundfile>=0.13",
         "soxr>=1.0",

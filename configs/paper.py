@@ -43,8 +43,11 @@ def get_config(variations: str = "") -> ConfigDict:
         {
             "kind": "libri2mix",
             "root": "",
-            "split": "train-clean-360",
-            "eval_split": "dev-clean",
+            "split": "train-360",
+            "eval_split": "dev",
+            "mixing": "official",  # or dynamic: new pairs and levels in every epoch
+            "silence": "keep",  # or redraw: no crops in which a source is silent
+            "allow_missing": False,  # train on the mixtures whose utterances are there
             "sources": 2,
             "sample_rate": 16000,
             "crop_seconds": 1.0 if "one_second" in chosen else 0.5,

@@ -262,19 +262,63 @@ def test_a_folder_of_speakers_holds_some_out(environment, tmp_path):
     assert re.search("error: data.eval_root: 9 recordings are trained on too", refused.stderr)
 
 
-def test_the_paper_config_trains_on_official_mixtures(environment, speech, tmp_path):
-    """Libri2Mix, protocol A and scipy through the whole program, with a smaller network."""
-    flags = ["--config.data.root=" + str(speech / "librimix")]
-    flags += ["--config.data.split=train-clean-100", "--config.data.eval_split=test-clean"]
-    flags += ["--config.model.encoder.blocks=(1,1)", "--config.model.encoder.widths=(32,32)"]
-    flags += ["--config.model.encoder.strides=(4,2)", "--config.model.encoder.root_width=32"]
-    flags += ["--config.model.slot_module.slot_size=32", "--config.model.slot_module.layers=1"]
-    flags += ["--config.model.decoder.width=16", "--config.train.batch_size=4"]
-    flags += ["--config.train.steps=3", "--config.train.warmup_steps=1", "--config.eval.mixtures=8"]
-    result = run(environment, tmp_path, *flags, config="configs/paper.py")
+# Libri2Mix, protocol A and scipy through the whole program, with a smaller network.
+SMALL_PAPER = """
+    --config.data.split=train-100 --config.data.eval_split=test
+    --config.model.encoder.blocks=(1,1) --config.model.encoder.widths=(32,32)
+    --config.model.encoder.strides=(4,2) --config.model.encoder.root_width=32
+    --config.model.slot_module.slot_size=32 --config.model.slot_module.layers=1
+    --config.model.decoder.width=16 --config.train.batch_size=4 --config.train.steps=3
+    --config.train.warmup_steps=1 --config.eval.mixtures=8
+""".split()
+
+
+@pytest.fixture(scope="session")
+def store(environment, speech, tmp_path_factory):
+    """The official rows, packed by the command."""
+    output = tmp_path_factory.mktemp("prepared") / "store"
+    prepare = [sys.executable, "-m", "audioslots_jax.cli", "prepare"]
+    result = subprocess.run(
+        [*prepare, str(speech / "librimix"), f"--output={output}"], cwd=ROOT, env=environment,
+        text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    assert "176 utterances of 63 speakers, 0.40 h at 16000 Hz" in result.stdout
+    return output
+
+
+def train_paper(environment, root, workdir, *flags):
+    flags = [f"--config.data.root={root}", *SMALL_PAPER, *flags]
+    result = run(environment, workdir, *flags, config="configs/paper.py")
     assert result.returncode == 0, result.stderr
-    scores = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
-    assert 8 < scores["eval/oracle_si_snri"] < 18
+    return (workdir / "metrics.jsonl").read_text(), result
+
+
+def test_the_paper_config_trains_alike_on_files_and_store_and_without_tensorflow(
+    environment, speech, store, tmp_path
+):
+    metrics, result = train_paper(environment, speech / "librimix", tmp_path / "files")
+    assert 8 < json.loads(metrics.splitlines()[-1])["eval/oracle_si_snri"] < 18
+    assert "TensorBoard" not in result.stdout
+    # What an interpreter that never had TensorFlow finds.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nfrom importlib.machinery import PathFinder\n"
+        "class Without(PathFinder):\n"
+        "    @classmethod\n"
+        "    def find_spec(cls, name, path=None, target=None):\n"
+        "        if name.split('.')[0] not in ('tensorflow', 'clu', 'tensorflow_datasets'):\n"
+        "            return super().find_spec(name, path, target)\n"
+        "sys.meta_path[sys.meta_path.index(PathFinder)] = Without\n"
+    )
+    bare = {**environment, "PYTHONPATH": str(tmp_path)}
+    without, result = train_paper(bare, store, tmp_path / "store")
+    assert without == metrics
+    assert "without tensorflow and clu no TensorBoard events" in result.stdout
+
+
+def test_dynamic_mixing_trains_from_a_store_alone(environment, store, tmp_path):
+    dynamic = ["--config.data.mixing=dynamic", "--config.data.silence=redraw"]
+    metrics, _ = train_paper(environment, store, tmp_path / "store", *dynamic)
+    assert 8 < json.loads(metrics.splitlines()[-1])["eval/oracle_si_snri"] < 18
 
 
 def test_real_speech_trains(environment, speech, tmp_path):

@@ -1,143 +1,226 @@
-"""Libri2Mix (Cosentino et al. 2020) from its official metadata and LibriSpeech, mixed on the fly.
+"""Libri2Mix (Cosentino et al. 2020) from its official metadata and LibriSpeech alone.
 
-A mixture is ``source_1 * source_1_gain + source_2 * source_2_gain``. As in the AudioSlots paper,
-mixtures are instances of 10 s: in "max" mode, so padded with zeros to the longer source, then cut
-or padded to 10 s.
+A mixture is ``source_1 * source_1_gain + source_2 * source_2_gain``, in "min" mode cut to the
+shorter source, in "max" mode padded with zeros to the longer. The metadata and LibriSpeech thus say
+what 136 to 472 GB of mixtures on disk would.
 """
 
 import csv
-import dataclasses
-import warnings
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, overload
 
 import numpy as np
-import soundfile
 from jaxtyping import Float32
 
-from audioslots_jax.data.mixtures import decibels, random_generator
+from audioslots_jax.data.utterances import SAMPLE_RATE, open_utterances
 from audioslots_jax.errors import UserError
 
-SAMPLE_RATE = 16000
-INSTANCE_SECONDS = 10.0
 SOURCES = 2
-ACTIVE_TRIES = 20
-QUIETEST_DB = -50.0  # RMS of a crop that a score can be computed on
+MODES = ("min", "max")
+# Splits, and the subset of LibriSpeech that each is made of.
+SPLITS = {
+    "train-100": "train-clean-100",
+    "train-360": "train-clean-360",
+    "dev": "dev-clean",
+    "test": "test-clean",
+}
+METADATA = PurePosixPath("metadata/Libri2Mix")
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A row of the metadata: where the two sources lie, and their gains."""
+class Row(NamedTuple):
+    """A row of the metadata.
+
+    Attributes:
+      mixture_id: its name.
+      utterances: paths of the two sources under ``LibriSpeech/``.
+      gains: factors of the two sources.
+    """
 
     mixture_id: str
-    paths: tuple[Path, Path]
+    utterances: tuple[str, str]
     gains: tuple[float, float]
 
+    @property
+    def speaker_ids(self) -> tuple[int, int]:
+        """LibriSpeech's numbers of the two speakers."""
+        first, second = (int(PurePosixPath(path).parts[1]) for path in self.utterances)
+        return first, second
 
-class Libri2Mix:
-    """Random crops of the official mixtures; mixture and place are drawn uniformly."""
 
-    sample_rate, sources = SAMPLE_RATE, SOURCES
+class Mixture(NamedTuple):
+    """A whole mixture.
 
-    def __init__(self, rows: list[Row], *, samples: int, active: bool = False):
-        """Args:
-        rows: the mixtures, as `read_rows` gives them.
-        samples: length of the crops, at most 10 s.
-        active: draw crops again in which a source is silent; for scores.
+    Attributes:
+      mixture_id: its name in the metadata.
+      sources: waveforms at the level they are mixed with; full scale is 1.
+      mixture: their sum.
+      sample_rate: in Hz.
+      speaker_ids: LibriSpeech's numbers of the two speakers.
+    """
+
+    mixture_id: str
+    sources: Float32[np.ndarray, "source sample"]
+    mixture: Float32[np.ndarray, " sample"]
+    sample_rate: int
+    speaker_ids: tuple[int, int]
+
+
+class Libri2Mix(Sequence[Mixture]):
+    """The mixtures of a split, in the order of the official metadata, made as they are asked for.
+
+    A slice is a `Libri2Mix` of the rows it names and reads nothing.
+
+        mixtures = Libri2Mix("~/data", "test", mode="max", seconds=10.0)  # the AudioSlots paper's
+        mixtures[0].sources.shape  # (2, 160000)
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        mode: str = "min",
+        *,
+        seconds: float | None = None,
+        allow_missing: bool = False,
+    ):
+        """Reads the metadata, and sees that the utterances are there.
+
+        Args:
+          root: holds ``LibriSpeech/`` and ``metadata/Libri2Mix/``, or is a store that
+            ``audioslots prepare`` made of such a folder.
+          split: a name in `SPLITS`.
+          mode: ``min`` cuts to the shorter source, ``max`` pads to the longer one.
+          seconds: then cut or pad to this length; the paper has 10 s in mode ``max``.
+          allow_missing: leave out rows whose utterances are missing.
+
+        Raises:
+          UserError: for metadata that is missing or not the official one, missing utterances, an
+            unfinished or damaged store.
+          ValueError: for an unknown split or mode.
         """
-        self.rows, self.samples, self.active = rows, samples, active
-
-    def example(self, seed: int, step: int, row: int) -> Float32[np.ndarray, "source sample"]:
-        """See `Mixtures`; a mixture that cannot be read is replaced by the next one."""
-        random = random_generator("example", seed, step, row)
-        for _ in range(ACTIVE_TRIES if self.active else 1):
-            drawn = int(random.integers(len(self.rows)))
-            places = round(INSTANCE_SECONDS * SAMPLE_RATE) - self.samples + 1
-            crop = self._read(drawn, int(random.integers(places)))
-            if np.sqrt(np.mean(np.square(crop), axis=1)).min() > decibels(QUIETEST_DB):
-                break
-        return crop
-
-    def _read(self, drawn: int, start: int) -> Float32[np.ndarray, "source sample"]:
-        for turn in range(len(self.rows)):
-            try:
-                return read_sources(self.rows[(drawn + turn) % len(self.rows)], start, self.samples)
-            except UserError as error:
-                warnings.warn(f"{error} Another mixture takes its place.", stacklevel=2)
-        raise UserError("none of the mixtures can be read any more; check the disk.")
-
-
-def read_sources(row: Row, start: int, samples: int) -> Float32[np.ndarray, "source sample"]:
-    """The sources of a mixture from sample ``start`` on, zero after their ends.
-
-    Exactly gain x samples of the file, computed in float32.
-
-    Raises:
-      UserError: if a file is unreadable or cut off, or not of one channel at 16 kHz.
-    """
-    crop = np.zeros((SOURCES, samples), np.float32)
-    for source, (path, gain) in enumerate(zip(row.paths, row.gains, strict=True)):
-        try:
-            audio = _read_crop(path, start, samples)
-        except (soundfile.SoundFileError, OSError) as error:
+        if split not in SPLITS or mode not in MODES:
+            raise ValueError(
+                f"Libri2Mix has splits {', '.join(SPLITS)} and modes {', '.join(MODES)}, not "
+                f"{split!r} and {mode!r}."
+            )
+        root = Path(root).expanduser()
+        rows = read_metadata(metadata_path(root, split))
+        names = [name for row in rows for name in row.utterances]
+        utterances = open_utterances(root, names)
+        complete = utterances.present.reshape(-1, SOURCES).all(axis=1)
+        missing = sorted({names[i] for i in np.flatnonzero(~utterances.present)})
+        if missing and not (allow_missing and complete.any()):
             raise UserError(
-                f"mixture {row.mixture_id}: {path} cannot be used ({error}); fetch it again."
-            ) from None
-        crop[source, : len(audio)] = np.float32(gain) * audio
-    return crop
+                f"{root} lacks {len(missing)} of the utterances that Libri2Mix {split} is made of "
+                f"({', '.join(missing[:3])}{', ...' if missing[3:] else ''}); put LibriSpeech's "
+                f"{SPLITS[split]} there, or use the {complete.sum()} mixtures of {len(rows)} that "
+                "are complete: allow_missing=True, on the command line "
+                "--config.data.allow_missing=True."
+            )
+        self._rows, self._utterances = rows, utterances
+        self._mode, self._seconds = mode, seconds
+        self._numbers = np.flatnonzero(complete)
+
+    @property
+    def rows(self) -> list[Row]:
+        """The metadata of the mixtures."""
+        return [self._rows[number] for number in self._numbers]
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Mixture: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Libri2Mix": ...
+    def __getitem__(self, index: int | slice) -> "Mixture | Libri2Mix":
+        """A mixture, or a slice of them.
+
+        Raises:
+          UserError: if a source is unreadable, cut off, or not of one channel at 16 kHz.
+        """
+        if isinstance(index, slice):
+            part = object.__new__(Libri2Mix)
+            part.__dict__.update(self.__dict__, _numbers=self._numbers[index])
+            return part
+        row, utterances = self._row(index)
+        try:
+            audio = [self._utterances.whole(utterance) for utterance in utterances]
+        except UserError as error:
+            raise UserError(f"mixture {row.mixture_id}: {error}") from None
+        length = (min if self._mode == "min" else max)(map(len, audio))
+        whole = length if self._seconds is None else round(self._seconds * SAMPLE_RATE)
+        sources = np.zeros((SOURCES, whole), np.float32)
+        for source, samples, gain in zip(sources, audio, row.gains, strict=True):
+            kept = samples[: min(length, whole)]
+            source[: len(kept)] = np.float32(gain) * kept
+        return Mixture(row.mixture_id, sources, sources.sum(axis=0), SAMPLE_RATE, row.speaker_ids)
+
+    def read(
+        self, index: int, source: int, start: int, out: Float32[np.ndarray, " sample"]
+    ) -> None:
+        """Fills ``out`` with a source of a mixture from sample ``start`` on, then with zeros.
+
+        Raises:
+          UserError: as for a mixture.
+        """
+        row, utterances = self._row(index)
+        try:
+            self._utterances.read(utterances[source], start, np.float32(row.gains[source]), out)
+        except UserError as error:
+            raise UserError(f"mixture {row.mixture_id}: {error}") from None
+
+    def _row(self, index: int) -> tuple[Row, range]:
+        """The row of a mixture, and its sources' numbers among the utterances."""
+        number = int(self._numbers[index])
+        return self._rows[number], range(SOURCES * number, SOURCES * (number + 1))
 
 
-def _read_crop(path: Path, start: int, samples: int) -> Float32[np.ndarray, " sample"]:
-    """At most ``samples`` samples from ``start`` on, fewer where the file ends."""
-    with soundfile.SoundFile(path) as file:
-        if (file.samplerate, file.channels) != (SAMPLE_RATE, 1):
-            raise OSError(f"{file.channels} channel(s) at {file.samplerate} Hz")
-        expected = min(max(file.frames - start, 0), samples)
-        file.seek(min(start, file.frames))
-        audio = file.read(expected, dtype="float32")
-    if len(audio) < expected:
-        raise OSError("cut off")
-    return audio
+def metadata_path(root: Path, split: str) -> Path:
+    """Where a folder or a store has the metadata of a split."""
+    return root / METADATA / f"libri2mix_{SPLITS[split]}.csv"
 
 
-def read_rows(root: Path, split: str) -> list[Row]:
-    """The rows of ``root/metadata/Libri2Mix/libri2mix_<split>.csv``.
-
-    Args:
-      root: holds ``LibriSpeech/`` and ``metadata/Libri2Mix/``.
-      split: ``train-clean-360``, ``train-clean-100``, ``dev-clean`` or ``test-clean``.
+def read_metadata(path: Path) -> list[Row]:
+    """The rows of an official file such as ``libri2mix_train-clean-360.csv``.
 
     Raises:
-      UserError: if the file or columns of it are missing, or utterances it names are.
+      UserError: if it is missing, has no rows or other columns, or a row that cannot be.
     """
-    path = root / "metadata" / "Libri2Mix" / f"libri2mix_{split}.csv"
     try:
-        with open(path, newline="") as file:
-            table = list(csv.DictReader(file))
-        rows = [
-            Row(
+        with open(path, newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UserError(
+            f"{path} cannot be read ({reason}); Libri2Mix needs a folder that holds LibriSpeech/ "
+            f"and {METADATA}/, or a store made of one by `audioslots prepare`."
+        ) from None
+    if not lines:
+        raise UserError(f"{path} has no rows; fetch the official metadata again.")
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        try:
+            row = Row(
                 line["mixture_ID"],
-                (_flac(root, line["source_1_path"]), _flac(root, line["source_2_path"])),
+                (line["source_1_path"], line["source_2_path"]),
                 (float(line["source_1_gain"]), float(line["source_2_gain"])),
             )
-            for line in table
-        ]
-    except OSError as error:
-        raise UserError(
-            f"data.root: {path} cannot be read ({error.strerror}); data.root must hold "
-            "LibriSpeech/ and metadata/Libri2Mix/."
-        ) from None
-    except (KeyError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{path} is not the official metadata: {error} is missing or no number."
-        ) from None
-    missing = sorted({str(p) for row in rows for p in row.paths if not p.exists()})
-    if missing or not rows:
-        raise UserError(
-            f"{path} has {len(rows)} mixtures, of whose utterances {len(missing)} are missing "
-            f"({', '.join(missing[:3])}); put LibriSpeech's {split} there."
-        )
+            speakers = row.speaker_ids
+        except KeyError as error:
+            raise UserError(
+                f"{path} has no column {error}; fetch the official metadata again."
+            ) from None
+        except (ValueError, TypeError, IndexError):
+            raise UserError(
+                f"{path}, line {number}: a path or gain is not as in the official metadata; fetch "
+                "it again."
+            ) from None
+        if len(set(speakers)) < SOURCES:
+            raise UserError(
+                f"{path}, line {number}: mixture {row.mixture_id} has one speaker twice; fetch the "
+                "official metadata again."
+            )
+        rows.append(row)
     return rows
-
-
-def _flac(root: Path, path: str) -> Path:
-    return root / "LibriSpeech" / path

@@ -1,12 +1,18 @@
 """Opens the data sets that a config names."""
 
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from audioslots_jax.data.libri2mix import Libri2Mix, read_rows
+import numpy as np
+
+from audioslots_jax.data.libri2mix import SPLITS, Libri2Mix
+from audioslots_jax.data.mixing import DynamicMixing, OfficialMixing
 from audioslots_jax.data.mixtures import Mixtures, fingerprint
 from audioslots_jax.data.recordings import scan
 from audioslots_jax.data.speakers import Speakers, hold_out
+from audioslots_jax.data.store import Packed, is_store, open_store
+from audioslots_jax.data.utterances import SAMPLE_RATE
 from audioslots_jax.data.voices import Voices
 from audioslots_jax.errors import UserError
 
@@ -43,13 +49,39 @@ def _open_voices(config: Any, samples: int) -> Opened:
 
 
 def _open_libri2mix(config: Any, samples: int) -> Opened:
+    """The store or folder of ``config.root``; held-out mixtures are official ones in any case."""
     root = Path(config.root).expanduser()
-    train, held_out = read_rows(root, config.split), read_rows(root, config.eval_split)
+    official = functools.partial(Libri2Mix, root, mode="max", allow_missing=config.allow_missing)
+    held_out = official(split=config.eval_split)
+    train: Mixtures
+    parts: list[object]
+    if config.mixing == "dynamic":
+        utterances, parts = _open_split(root, config.split, samples)
+        train = DynamicMixing(utterances, samples=samples, silence=config.silence)
+    else:
+        mixtures = official(split=config.split)
+        train = OfficialMixing(mixtures, samples=samples, silence=config.silence)
+        parts = [(row.mixture_id, row.gains) for row in mixtures.rows]
     return Opened(
-        Libri2Mix(train, samples=samples),
-        Libri2Mix(held_out, samples=samples, active=True),
-        fingerprint((row.mixture_id, row.gains) for row in [*train, *held_out]),
+        train,
+        OfficialMixing(held_out, samples=samples, silence="redraw"),
+        fingerprint([*parts, *((row.mixture_id, row.gains) for row in held_out.rows)]),
     )
+
+
+def _open_split(root: Path, split: str, samples: int) -> tuple[Packed, list[object]]:
+    """The utterances of a split that dynamic mixing can use, and what tells them from others."""
+    if not is_store(root):
+        raise UserError(
+            "data.mixing: dynamic mixing needs to know how loud each utterance is; run `audioslots "
+            f"prepare {root} --output STORE` once, and train with --config.data.root=STORE."
+        )
+    store = open_store(root, SAMPLE_RATE)
+    subset = np.char.startswith(store.table["name"], f"{SPLITS[split]}/".encode())
+    usable = subset & np.isfinite(store.table["loudness"]) & (store.table["frames"] >= samples)
+    table = store.table[usable]
+    parts = zip(table["name"].tolist(), table["frames"].tolist(), strict=True)
+    return store.select(np.flatnonzero(usable)), list(parts)
 
 
 def _open_speakers(config: Any, samples: int) -> Opened:

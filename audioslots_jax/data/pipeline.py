@@ -1,11 +1,29 @@
-"""Streams batches through tf.data, so that they are ready before the device asks for them."""
+"""Streams batches, so that they are ready before the device asks for them.
 
-from collections.abc import Generator
+The rule from (seed, step) to a batch belongs to the data set (`Mixtures.batch`). Here it is only
+run ahead of time: by tf.data, or by plain threads where TensorFlow is not installed. Both give the
+same batches.
+"""
+
+import contextlib
+import importlib.util
+from collections.abc import Callable, Generator
 
 import numpy as np
 from jaxtyping import Float32
 
-from audioslots_jax.data.mixtures import Mixtures, batch
+from audioslots_jax.data.mixtures import Mixtures
+from audioslots_jax.data.parallel import ordered_map
+
+Batches = Generator[Float32[np.ndarray, "row source sample"], None, None]
+Load = Callable[[int], np.ndarray]
+
+AHEAD = 2  # batches that wait, ready, beside those in the making
+
+
+def has_tensorflow() -> bool:
+    """Whether TensorFlow is installed; finding out does not import it."""
+    return importlib.util.find_spec("tensorflow") is not None
 
 
 def stream(
@@ -17,8 +35,8 @@ def stream(
     stop: int,
     rows: range | None = None,
     workers: int = 2,
-) -> Generator[Float32[np.ndarray, "row source sample"], None, None]:
-    """Batches of the steps ``start`` to ``stop - 1``, in order.
+) -> Batches:
+    """Batches of the steps ``start`` to ``stop - 1``, in order, through tf.data if there is one.
 
     The order and contents do not depend on ``workers``, and starting at any step costs nothing:
     a step's batch is computed from its number.
@@ -35,33 +53,48 @@ def stream(
     Raises:
       Whatever `mixtures` raises, at the step that needs the batch.
     """
+    wanted = range(batch_size) if rows is None else rows
+
+    def load(step: int) -> np.ndarray:
+        return mixtures.batch(seed, step, wanted, batch_size)
+
+    return (by_tf_data if has_tensorflow() else by_threads)(load, range(start, stop), workers)
+
+
+def by_threads(load: Load, steps: range, workers: int) -> Batches:
+    """The batches that ``load`` gives for the steps, through Python's own threads."""
+    batches = ordered_map(load, steps, workers=workers, ahead=workers + AHEAD)
+    with contextlib.closing(batches):
+        yield from batches
+
+
+def by_tf_data(load: Load, steps: range, workers: int) -> Batches:
+    """The batches that ``load`` gives for the steps, through tf.data."""
     import tensorflow as tf  # 1.7 s, and of no use to those who only want the model
 
-    wanted = range(batch_size) if rows is None else rows
     failures: list[Exception] = []
 
-    def load(step: np.integer) -> np.ndarray:
+    def guarded(step: np.integer) -> np.ndarray:
         try:
-            return batch(mixtures, seed, int(step), wanted)
+            return load(int(step))
         except Exception as error:
             failures.append(error)
             raise
 
     # The accelerator's memory is JAX's. Only TensorFlow's first user can say so, hence not later.
     tf.config.set_visible_devices([], "GPU")
-    steps = tf.data.Dataset.range(start, stop)
-    batches = steps.map(
-        lambda step: tf.numpy_function(load, [step], tf.float32, stateful=False),
-        num_parallel_calls=workers,
-        deterministic=True,
-    ).prefetch(2)
-
-    def iterate() -> Generator[np.ndarray, None, None]:
-        try:
-            yield from batches.as_numpy_iterator()
-        except tf.errors.OpError:
-            if failures:
-                raise failures[0] from None
-            raise
-
-    return iterate()
+    batches = (
+        tf.data.Dataset.range(steps.start, steps.stop)
+        .map(
+            lambda step: tf.numpy_function(guarded, [step], tf.float32, stateful=False),
+            num_parallel_calls=workers,
+            deterministic=True,
+        )
+        .prefetch(AHEAD)
+    )
+    try:
+        yield from batches.as_numpy_iterator()
+    except tf.errors.OpError:
+        if failures:
+            raise failures[0] from None
+        raise

@@ -1,10 +1,11 @@
 """Recordings on disk: which files of a folder can be used, and crops of them."""
 
-import concurrent.futures
+import abc
+import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from jaxtyping import Float32
 from tqdm import tqdm
 
 from audioslots_jax.data.mixtures import decibels
+from audioslots_jax.data.parallel import ordered_map
+from audioslots_jax.data.store import Packed, is_store, open_store
 from audioslots_jax.errors import UserError
 
 SUFFIXES = frozenset(
@@ -26,13 +29,57 @@ RESAMPLING_MARGIN = 0.02  # seconds of context on each side of a crop that is re
 
 
 @dataclasses.dataclass(frozen=True)
-class Recording:
-    """A usable file: its length in frames, sampling rate in Hz and RMS re full scale."""
+class Recording(abc.ABC):
+    """Something usable: its length in frames, sampling rate in Hz and RMS re full scale."""
 
     path: Path
     frames: int
     sample_rate: int
     rms: float
+
+    @abc.abstractmethod
+    def read(self, start: int, frames: int) -> Float32[np.ndarray, " sample"]:
+        """A piece of it, mixed down to one channel.
+
+        Raises:
+          OSError, soundfile.SoundFileError: if the piece cannot be read any more.
+        """
+
+
+class RecordedFile(Recording):
+    """A usable file. See `Recording`."""
+
+    def read(self, start: int, frames: int) -> Float32[np.ndarray, " sample"]:
+        """See `Recording`."""
+        audio, _ = soundfile.read(
+            self.path, start=start, frames=frames, dtype="float32", always_2d=True
+        )
+        if len(audio) < frames:
+            raise OSError(f"{self.path} ends before frame {start + frames}")
+        return audio.mean(axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredRecording(Recording):
+    """An utterance of a store. See `Recording`.
+
+    Attributes:
+      path: the store's folder and the utterance's name in it, for messages.
+      utterances, index: where it is read.
+    """
+
+    utterances: Packed
+    index: int
+
+    def read(self, start: int, frames: int) -> Float32[np.ndarray, " sample"]:
+        """See `Recording`."""
+        audio = np.empty(frames, np.float32)
+        self.utterances.read(self.index, start, np.float32(1), audio)
+        return audio
+
+
+class Unusable(Exception):  # noqa: N818 (a verdict on a file; nobody made an error)
+    """Why a file cannot be used, in a few words."""
 
 
 def read_crop(
@@ -52,12 +99,7 @@ def read_crop(
     margin = 0 if ratio == 1 else int(RESAMPLING_MARGIN * recording.sample_rate)
     begin = max(start - margin, 0)
     end = min(start + length + margin, recording.frames)
-    audio, _ = soundfile.read(
-        recording.path, start=begin, frames=end - begin, dtype="float32", always_2d=True
-    )
-    if len(audio) < end - begin:
-        raise OSError(f"{recording.path} ends before frame {end}")
-    mono = audio.mean(axis=1)
+    mono = recording.read(begin, end - begin)
     if ratio != 1:
         mono = soxr.resample(mono, recording.sample_rate, sample_rate)
     offset = round((start - begin) / ratio)
@@ -70,10 +112,10 @@ def scan(
 ) -> tuple[dict[str, list[Recording]], str]:
     """Reads every recording under ``root`` once, and sorts out what cannot be trained on.
 
-    Shows a progress bar.
+    Shows a progress bar. In a store all that is done already.
 
     Args:
-      root: a folder with one folder per speaker.
+      root: a folder with one folder per speaker, or a store of such a folder.
       field: the config's field that named it, for messages.
       sample_rate: the model's, in Hz.
       samples: length of a crop at that rate; shorter recordings are left out.
@@ -82,73 +124,126 @@ def scan(
       The usable recordings by speaker, and a summary for the user that names the files left out.
 
     Raises:
-      UserError: if there is no such folder, or nothing usable in it.
+      UserError: if there is no such folder, nothing usable in it, or the store is damaged.
     """
     if not root.is_dir():
         raise UserError(f"{field}: there is no folder {root}; give one with a folder per speaker.")
-    speakers = sorted(folder for folder in root.iterdir() if folder.is_dir())
-    files = [
-        (speaker.name, path)
-        for speaker in speakers
-        for path in sorted(speaker.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    ]
+    if is_store(root):
+        recordings, summary = _open_recordings(root, samples / sample_rate)
+    else:
+        recordings, summary = _read_recordings(root, field, sample_rate, samples / sample_rate)
+    if not recordings:
+        raise UserError(f"{field}: nothing usable in {summary}")
+    return recordings, summary
+
+
+def _read_recordings(
+    root: Path, field: str, sample_rate: int, seconds: float
+) -> tuple[dict[str, list[Recording]], str]:
+    files = list_speakers(root)
     if not files:
         raise UserError(
             f"{field}: no recordings in {root}/<speaker>/; expected a folder per speaker with "
             "files such as .wav, .flac or .ogg in it."
         )
-    examine = functools.partial(_examine, seconds=samples / sample_rate)
+    examine = functools.partial(_examine, seconds=seconds)
+    workers = os.cpu_count() or 1
+    examined = ordered_map(examine, (path for _, path in files), workers=workers, ahead=64)
     recordings: dict[str, list[Recording]] = {}
-    problems: dict[str, list[Path]] = {}
+    problems: dict[str, list[str]] = {}
     resampled = []
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        examined = pool.map(examine, (path for _, path in files))
+    with contextlib.closing(examined):
         bar = tqdm(examined, f"reading {root}", len(files), unit="file", leave=False)
         for (speaker, path), found in zip(files, bar, strict=True):
-            if isinstance(found, str):
-                problems.setdefault(found, []).append(path)
+            if isinstance(found, Unusable):
+                problems.setdefault(str(found), []).append(str(path.relative_to(root)))
                 continue
             recordings.setdefault(speaker, []).append(found)
             if found.sample_rate != sample_rate:
                 resampled.append(path)
     total = sum(map(len, recordings.values()))
     summary = f"{root}: {total} recordings of {len(recordings)} speakers"
-    if problems:
-        left_out = sum(map(len, problems.values()))
-        kinds = "; ".join(f"{len(p)} {kind} ({_some(p, root)})" for kind, p in problems.items())
-        summary += f"; {left_out} of {len(files)} files left out: {kinds}"
+    summary += left_out(problems, len(files))
     if resampled:
         summary += f"; {len(resampled)} resampled to {sample_rate} Hz"
-    if not recordings:
-        raise UserError(f"{field}: nothing usable in {summary}.")
     return recordings, summary + "."
 
 
-def _examine(path: Path, seconds: float) -> Recording | str:
+def _open_recordings(path: Path, seconds: float) -> tuple[dict[str, list[Recording]], str]:
+    store = open_store(path)
+    utterances = store.select(np.arange(len(store.table)))
+    recordings: dict[str, list[Recording]] = {}
+    problems: dict[str, list[str]] = {}
+    for index, row in enumerate(store.table):
+        name, speaker = row["name"].decode(), row["speaker"].decode()
+        frames, rms = int(row["frames"]), float(row["rms"])
+        if frames < np.ceil(seconds * store.sample_rate):
+            problems.setdefault(f"shorter than {seconds:g} s", []).append(name)
+            continue
+        stored = StoredRecording(path / name, frames, store.sample_rate, rms, utterances, index)
+        recordings.setdefault(speaker, []).append(stored)
+    total = sum(map(len, recordings.values()))
+    summary = f"{path}: {total} recordings of {len(recordings)} speakers"
+    return recordings, f"{summary}{left_out(problems, len(store.table))}."
+
+
+def list_speakers(root: Path) -> list[tuple[str, Path]]:
+    """The files in ``root/<speaker>/`` that are recordings by name, each with its speaker."""
+    return [
+        (speaker.name, path)
+        for speaker in sorted(root.iterdir())
+        if speaker.is_dir()
+        for path in sorted(speaker.rglob("*"))
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    ]
+
+
+def mono_blocks(file: soundfile.SoundFile) -> Iterator[Float32[np.ndarray, " sample"]]:
+    """A whole file in blocks, mixed down to one channel.
+
+    Raises:
+      Unusable: if the file ends before its header says, or has samples that are not finite.
+    """
+    frames = 0
+    for block in file.blocks(1 << 16, dtype="float32", always_2d=True):
+        mono = block[:, 0] if file.channels == 1 else block.mean(axis=1)
+        if not np.isfinite(mono).all():
+            raise Unusable("with samples that are not finite")
+        frames += len(mono)
+        yield mono
+    if frames < file.frames:
+        raise Unusable("truncated")
+
+
+def left_out(problems: Mapping[str, Sequence[str]], total: int) -> str:
+    """The end of a summary that names the files left out, by what is wrong with them."""
+    if not problems:
+        return ""
+    kinds = "; ".join(f"{len(p)} {kind} ({_some(p)})" for kind, p in problems.items())
+    return f"; {sum(map(len, problems.values()))} of {total} files left out: {kinds}"
+
+
+def _examine(path: Path, seconds: float) -> RecordedFile | Unusable:
     """A usable recording, or why the file is none."""
     frames, energy = 0, 0.0
     try:
         with soundfile.SoundFile(path) as file:
-            rate, promised = file.samplerate, file.frames
-            for block in file.blocks(1 << 16, dtype="float32", always_2d=True):
-                mono = block.mean(axis=1)
+            rate = file.samplerate
+            for mono in mono_blocks(file):
                 frames += len(mono)
                 energy += float(np.sum(np.square(mono, dtype=np.float64)))
     except (soundfile.SoundFileError, OSError):
-        return "unreadable"
-    if frames < promised:
-        return "truncated"
-    if not np.isfinite(energy):
-        return "with samples that are not finite"
+        return Unusable("unreadable")
+    except Unusable as problem:
+        return problem
     if frames < np.ceil(seconds * rate):
-        return f"shorter than {seconds:g} s"
+        return Unusable(f"shorter than {seconds:g} s")
     rms = float(np.sqrt(energy / frames))
     if rms < decibels(SILENT_DB):
-        return "silent"
-    return Recording(path, frames, rate, rms)
+        return Unusable("silent")
+    return RecordedFile(path, frames, rate, rms)
 
 
-def _some(paths: Sequence[Path], root: Path) -> str:
-    shown = ", ".join(str(path.relative_to(root)) for path in paths[:NAMED])
-    return shown + (f" and {len(paths) - NAMED} more" if len(paths) > NAMED else "")
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:NAMED])
+    return shown + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from audioslots_jax.data.mixtures import decibels, random_generator
+from audioslots_jax.data.mixtures import RowByRow, decibels, random_generator
 from audioslots_jax.data.recordings import Recording, read_crop
 from audioslots_jax.errors import UserError
 
@@ -17,7 +17,7 @@ ACTIVE_TRIES = 100
 HELD_OUT_SHARE = 0.1
 
 
-class Speakers:
+class Speakers(RowByRow):
     """Random crops of recordings of different speakers, at random levels.
 
     Each source is one speaker's: a recording, a crop and a level are drawn uniformly. The level is
@@ -46,7 +46,7 @@ class Speakers:
         self.active = active
 
     def example(self, seed: int, step: int, row: int) -> Float32[np.ndarray, "source sample"]:
-        """See `Mixtures`; unreadable files are replaced by the speaker's next one."""
+        """See `RowByRow`; unreadable files are replaced by the speaker's next one."""
         random = random_generator("example", seed, step, row)
         speakers = random.choice(len(self.recordings), self.sources, replace=False)
         return np.stack([self._source(self.recordings[i], random) for i in speakers])

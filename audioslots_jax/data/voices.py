@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Float32
 
-from audioslots_jax.data.mixtures import decibels, random_generator
+from audioslots_jax.data.mixtures import RowByRow, decibels, random_generator
 
 HELD_OUT = 1000
 VOICES = 2**31
@@ -26,7 +26,7 @@ SOFTEST_DB = -14.0  # of a note, re the loudest
 LEVELS_DB = (-25.0, -20.0)  # RMS re full scale
 
 
-class Voices:
+class Voices(RowByRow):
     """Mixtures of different voices at random levels."""
 
     def __init__(self, *, sample_rate: int, samples: int, sources: int = 2, held_out: bool = False):
@@ -40,7 +40,7 @@ class Voices:
         self.range = (0, HELD_OUT) if held_out else (HELD_OUT, VOICES)
 
     def example(self, seed: int, step: int, row: int) -> Float32[np.ndarray, "source sample"]:
-        """See `Mixtures`."""
+        """See `RowByRow`."""
         random = random_generator("example", seed, step, row)
         voices: list[int] = []
         while len(voices) < self.sources:

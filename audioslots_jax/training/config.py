@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from audioslots_jax import data, matching, models
 from audioslots_jax.audio import MASKS, stft
-from audioslots_jax.data import libri2mix
+from audioslots_jax.data import libri2mix, mixing, utterances
 from audioslots_jax.data.mixtures import HELD_OUT_SEED
 from audioslots_jax.errors import UserError
 from audioslots_jax.models.resnet import ResNet
@@ -32,7 +32,7 @@ FREE_FIELDS = frozenset(
 TEXT_FIELDS: dict[str, tuple[str, ...]] = {
     "voices": (),
     "speakers": ("data.root", "data.eval_root"),
-    "libri2mix": ("data.root", "data.split", "data.eval_split"),
+    "libri2mix": ("data.root",),
 }
 
 
@@ -65,7 +65,7 @@ def check(config: ConfigDict, devices: int = 1) -> None:
         ("eval.mask", tuple(MASKS)),
         *((f"model.{part}.name", tuple(kinds)) for part, kinds in models.PARTS.items()),
     ):
-        _require(config, name, choices.__contains__, f"must be one of {', '.join(choices)}")
+        _require_one_of(config, name, choices)
     # Scores are the best of all permutations, whatever the solver of the loss.
     most = matching.EXHAUSTIVE_LIMIT
     _require(config, "data.sources", lambda v: 2 <= v <= most, f"must be from 2 to {most}")
@@ -93,7 +93,20 @@ def check(config: ConfigDict, devices: int = 1) -> None:
         _require(config, "data.root", bool, "must name a folder: --config.data.root=DIR")
     if config.data.kind == "libri2mix":
         _require(config, "data.sources", lambda v: v == libri2mix.SOURCES, "must be 2")
-        rate, longest = libri2mix.SAMPLE_RATE, libri2mix.INSTANCE_SECONDS
+        fields: tuple[tuple[str, tuple[object, ...]], ...] = (
+            ("data.split", tuple(libri2mix.SPLITS)),
+            ("data.eval_split", tuple(libri2mix.SPLITS)),
+            ("data.mixing", ("official", "dynamic")),
+            ("data.silence", mixing.SILENCES),
+            ("data.allow_missing", (True, False)),
+        )
+        for name, allowed in fields:
+            _require_one_of(config, name, allowed)
+        _require(
+            config, "data.eval_split", lambda v: v != config.data.split,
+            "must be another split than data.split, whose speakers are trained on",
+        )  # fmt: skip
+        rate, longest = utterances.SAMPLE_RATE, mixing.INSTANCE_SECONDS
         _require(config, "data.sample_rate", lambda v: v == rate, f"must be {rate}")
         _require(config, "data.crop_seconds", lambda v: v <= longest, f"must be at most {longest}")
     _require(
@@ -153,6 +166,11 @@ def _require(config: ConfigDict, name: str, holds: Callable[[Any], bool], expect
         possible = False
     if not possible:
         _fail(name, value, expectation)
+
+
+def _require_one_of(config: ConfigDict, name: str, choices: Sequence[object]) -> None:
+    shown = ", ".join(map(str, choices))
+    _require(config, name, choices.__contains__, f"must be one of {shown}")
 
 
 def _fail(name: str, value: object, expectation: str) -> None:

@@ -99,7 +99,7 @@ def held_out_batches(mixtures: Mixtures, count: int, batch_size: int) -> list[np
     Mixture ``i`` is the same for every run, whatever its seed and batch size.
     """
     examples = range(-(-count // batch_size) * batch_size)
-    held_out = [mixtures.example(HELD_OUT_SEED, i, 0) for i in examples]
+    held_out = [mixtures.batch(HELD_OUT_SEED, i, range(1), 1)[0] for i in examples]
     return [np.stack(held_out[i : i + batch_size]) for i in examples[::batch_size]]
 
 

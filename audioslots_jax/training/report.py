@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from audioslots_jax.data.files import write_atomically
 from audioslots_jax.training import pictures
 from audioslots_jax.training.evaluation import Separated
 from audioslots_jax.training.state import TrainState
-from audioslots_jax.training.tensorboard import TensorBoard
-from audioslots_jax.training.workdir import MetricsFile, write_atomically
+from audioslots_jax.training.tensorboard import open_events
+from audioslots_jax.training.workdir import MetricsFile
 
 
 class Report:
@@ -33,7 +34,7 @@ class Report:
         origin = f"continuing after step {done}" if done else f"seed {config.seed}"
         print(f"{workdir}: {parameters:,} parameters, {devices}, {origin}")
         self._metrics = MetricsFile(workdir / "metrics.jsonl", resumed_at=done)
-        self._events = TensorBoard(workdir)
+        self._events = open_events(workdir)
         self._bar = tqdm(
             total=config.train.steps,
             initial=done,

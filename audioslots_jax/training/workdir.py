@@ -7,20 +7,11 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from audioslots_jax.data.files import write_atomically
 from audioslots_jax.errors import UserError
 from audioslots_jax.training.config import differences
 
 CHECKPOINTS = "checkpoints"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that is there whole or not at all, whenever the process is killed."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    with open(unfinished, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
 
 
 def claim(workdir: Path, config: ConfigDict, fingerprint: str) -> None:

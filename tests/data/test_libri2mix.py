@@ -1,70 +1,139 @@
+"""Whole mixtures, against an independent reading of the same files."""
+
 import csv
+import shutil
 
 import numpy as np
 import pytest
 import soundfile
 
 from audioslots_jax import UserError
-from audioslots_jax.data import Libri2Mix, batch, libri2mix
+from audioslots_jax.data import Libri2Mix
+from tests.data.files import HEADER, write
 
-HEADER = "mixture_ID,source_1_path,source_1_gain,source_2_path,source_2_gain\n"
-
-
-@pytest.mark.parametrize("split", ["test-clean", "train-clean-100"])
-def test_official_rows_equal_gain_times_samples(speech, split):
-    root = speech / "librimix"
-    rows = libri2mix.read_rows(root, split)
-    with open(root / "metadata" / "Libri2Mix" / f"libri2mix_{split}.csv") as file:
-        lines = list(csv.DictReader(file))
-    assert len(rows) == len(lines) == {"test-clean": 60, "train-clean-100": 30}[split]
-    for row, line in zip(rows, lines, strict=True):
-        sources = libri2mix.read_sources(row, 0, 160_000)
-        for i in (1, 2):
-            audio, rate = soundfile.read(
-                root / "LibriSpeech" / line[f"source_{i}_path"], dtype="float32"
-            )
-            assert rate == 16000
-            expected = np.zeros(160_000, np.float32)
-            expected[: len(audio)] = (np.float32(line[f"source_{i}_gain"]) * audio)[:160_000]
-            np.testing.assert_array_equal(sources[i - 1], expected)
-        np.testing.assert_array_equal(libri2mix.read_sources(row, 777, 8000), sources[:, 777:8777])
+OFFICIAL = {"test": ("test-clean", 60), "train-100": ("train-clean-100", 30)}
 
 
-def test_active_crops_have_two_voices(speech):
-    rows = libri2mix.read_rows(speech / "librimix", "test-clean")
-    sources = batch(Libri2Mix(rows, samples=8000, active=True), 0, 0, range(32))
-    assert np.sqrt(np.mean(sources**2, axis=-1)).min() > 10 ** (libri2mix.QUIETEST_DB / 20)
+def read_independently(root, subset):
+    """(id, sources of their own lengths, speakers) of every row, by csv, soundfile and numpy."""
+    with open(root / "metadata" / "Libri2Mix" / f"libri2mix_{subset}.csv") as file:
+        for line in csv.DictReader(file):
+            sources, speakers = [], []
+            for i in "12":
+                path = line[f"source_{i}_path"]
+                audio, rate = soundfile.read(root / "LibriSpeech" / path, dtype="float32")
+                assert rate == 16000
+                sources.append(np.float32(line[f"source_{i}_gain"]) * audio)
+                speakers.append(int(path.split("/")[1]))
+            yield line["mixture_ID"], sources, tuple(speakers)
 
 
-def test_damaged_files_are_replaced_and_named(tmp_path):
-    def write(name, samples=12000, rate=16000, channels=1):
-        audio = np.random.default_rng(0).uniform(-0.1, 0.1, (samples, channels))
-        soundfile.write(tmp_path / name, audio, rate)
-        return tmp_path / name
+@pytest.mark.parametrize("origin", ["files", "store"])
+@pytest.mark.parametrize("split", OFFICIAL)
+def test_official_rows_equal_gain_times_samples(request, speech, split, origin):
+    files = speech / "librimix"
+    root = files if origin == "files" else request.getfixturevalue("stored_speech")
+    subset, count = OFFICIAL[split]
+    shortest, longest = (Libri2Mix(root, split, mode) for mode in ("min", "max"))
+    paper = Libri2Mix(root, split, "max", seconds=10.0)
+    assert len(shortest) == len(longest) == len(paper) == count
+    for i, (mixture_id, sources, speakers) in enumerate(read_independently(files, subset)):
+        least, most = sorted(map(len, sources))
+        padded = np.stack([np.pad(source, (0, most - len(source))) for source in sources])
+        ten = np.pad(padded, ((0, 0), (0, max(160_000 - most, 0))))[:, :160_000]
+        for mixtures, expected in ((shortest, padded[:, :least]), (longest, padded), (paper, ten)):
+            item = mixtures[i]
+            assert (item.mixture_id, item.speaker_ids, item.sample_rate) == (
+                mixture_id, speakers, 16000,
+            )  # fmt: skip
+            assert item.sources.dtype == item.mixture.dtype == np.float32
+            np.testing.assert_array_equal(item.sources, expected)
+            np.testing.assert_array_equal(item.mixture, expected[0] + expected[1])
 
-    good, cut = write("good.flac"), write("cut.flac")
-    cut.write_bytes(cut.read_bytes()[:10_000])
-    rows = [
-        libri2mix.Row("cut", (good, cut), (1.0, 1.0)),
-        libri2mix.Row("stereo", (write("stereo.flac", channels=2), good), (1.0, 1.0)),
-        libri2mix.Row("slow", (good, write("slow.flac", rate=8000)), (1.0, 1.0)),
-        libri2mix.Row("good", (good, good), (1.0, 0.5)),
-    ]
-    for row, problem in zip(rows, ("cannot be used", "2 channel", "8000 Hz"), strict=False):
-        with pytest.raises(UserError, match=f"mixture {row.mixture_id}: .*{problem}"):
-            libri2mix.read_sources(row, 0, 12000)
-    with pytest.warns(UserWarning, match="Another mixture takes its place"):
-        sources = batch(Libri2Mix(rows, samples=8000), 0, 0, range(8))
-    np.testing.assert_array_equal(sources[:, 1], 0.5 * sources[:, 0])
+
+def test_it_is_a_sequence(librimix):
+    mixtures = Libri2Mix(librimix, "dev")
+    ids = [mixture.mixture_id for mixture in mixtures]
+    assert ids == [f"dev-clean-{i}" for i in range(8)]
+    assert mixtures[-1].mixture_id == ids[-1]
+    part = mixtures[1:7:2]
+    assert isinstance(part, Libri2Mix)
+    assert [row.mixture_id for row in part.rows] == ids[1:7:2]
+    assert part[-1].mixture_id == ids[5]
+    np.testing.assert_array_equal(part[1:][0].sources, mixtures[3].sources)
+    with pytest.raises(IndexError):
+        mixtures[8]
+
+
+def test_a_length_cuts_what_the_mode_leaves(librimix):
+    whole = Libri2Mix(librimix, "dev", "min")[0]
+    longer = Libri2Mix(librimix, "dev", "min", seconds=5.0)[0]
+    assert longer.sources.shape == (2, 80_000)
+    np.testing.assert_array_equal(longer.sources[:, : len(whole.mixture)], whole.sources)
+    assert not longer.sources[:, len(whole.mixture) :].any()
+
+
+def test_reading_a_piece_is_a_piece_of_the_whole(librimix, stored):
+    for root in (librimix, stored):
+        mixtures = Libri2Mix(root, "train-100", "max")
+        whole = mixtures[2].sources
+        for start in (0, 777, whole.shape[1] - 500, 100_000):
+            expected = np.pad(whole, ((0, 0), (0, 120_000)))[:, start : start + 1000]
+            for source in range(2):
+                piece = np.full(1000, np.nan, np.float32)
+                mixtures.read(2, source, start, piece)
+                np.testing.assert_array_equal(piece, expected[source])
+
+
+def test_missing_utterances_are_counted_and_can_be_left_out(librimix, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(librimix, root)
+    lost = "dev-clean/101/7/1-7-0000.flac"
+    (root / "LibriSpeech" / lost).unlink()
+    with pytest.raises(UserError, match=rf"lacks 1 of .*{lost}.*6 mixtures of 8.*allow_missing"):
+        Libri2Mix(root, "dev")
+    mixtures = Libri2Mix(root, "dev", allow_missing=True)
+    whole = Libri2Mix(librimix, "dev")
+    left = [i for i, row in enumerate(whole.rows) if lost not in row.utterances]
+    assert mixtures.rows == [whole.rows[i] for i in left]
+    for found, i in zip(mixtures, left, strict=True):
+        np.testing.assert_array_equal(found.sources, whole[i].sources)
+    shutil.rmtree(root / "LibriSpeech" / "dev-clean")
+    with pytest.raises(UserError, match="lacks 8"):
+        Libri2Mix(root, "dev", allow_missing=True)
+
+
+def test_a_damaged_utterance_is_named_with_its_row(librimix, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(librimix, root)
+    cut, rate, stereo, text = (
+        root / "LibriSpeech" / row.utterances[0]
+        for row in Libri2Mix(root, "dev").rows[:4]
+    )  # fmt: skip
+    cut.write_bytes(cut.read_bytes()[:20_000])
+    write(rate, np.zeros(8000), 8000)
+    write(stereo, np.zeros((16000, 2)), 16000)
+    text.write_text("no audio")
+    mixtures = Libri2Mix(root, "dev")
+    for i, (path, problem) in enumerate(
+        [(cut, ""), (rate, "8000 Hz"), (stereo, "2 channel"), (text, "cannot be read")]
+    ):
+        with pytest.raises(UserError, match=f"^mixture dev-clean-{i}: {path}.*{problem}"):
+            mixtures[i]
+        with pytest.raises(UserError, match=f"^mixture dev-clean-{i}: {path}.*{problem}"):
+            mixtures.read(i, 0, 12_000, np.empty(8000, np.float32))
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (None, "No such file"),
-        ("a,b\n1,2\n", "not the official metadata: 'mixture_ID'"),
-        (HEADER + "m,a.flac,loud,b.flac,1\n", "not the official metadata.*loud"),
-        (HEADER + "m,a.flac,1,b.flac,1\n", "1 mixtures, of whose utterances 2 are missing"),
+        (None, "libri2mix_dev-clean.csv cannot be read .No such file"),
+        ("", "has no rows"),
+        ("a,b\n1,2\n", "has no column 'mixture_ID'"),
+        (f"{HEADER}\nm,s/1/a.flac,loud,s/2/b.flac,1\n", "line 2: a path or gain"),
+        (f"{HEADER}\nm,a.flac,1,b.flac,1\n", "line 2: a path or gain"),
+        (f"{HEADER}\nm,s/1/a.flac\n", "line 2: a path or gain"),
+        (f"{HEADER}\nm,s/1/a.flac,1,s/1/b.flac,1\n", "line 2: mixture m has one speaker twice"),
     ],
 )
 def test_wrong_metadata_is_one_sentence(tmp_path, text, sentence):
@@ -72,5 +141,12 @@ def test_wrong_metadata_is_one_sentence(tmp_path, text, sentence):
         path = tmp_path / "metadata" / "Libri2Mix" / "libri2mix_dev-clean.csv"
         path.parent.mkdir(parents=True)
         path.write_text(text)
-    with pytest.raises(UserError, match=sentence):
-        libri2mix.read_rows(tmp_path, "dev-clean")
+    with pytest.raises(UserError, match=sentence) as caught:
+        Libri2Mix(tmp_path, "dev")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [("dev-clean", "min"), ("dev", "mean")])
+def test_unknown_splits_and_modes_are_refused(librimix, wrong):
+    with pytest.raises(ValueError, match="splits train-100, train-360, dev, test and modes min"):
+        Libri2Mix(librimix, *wrong)

@@ -2,29 +2,32 @@ import numpy as np
 import pytest
 
 from audioslots_jax import UserError
-from audioslots_jax.data import Voices, batch
-from audioslots_jax.data.pipeline import stream
+from audioslots_jax.data import Libri2Mix, OfficialMixing, Voices
+from audioslots_jax.data.pipeline import by_tf_data, by_threads, stream
 
-MIXTURES = Voices(sample_rate=8000, samples=100)
+VOICES = Voices(sample_rate=8000, samples=100)
 
 
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("start", [0, 10_000_000])
 def test_stream_is_the_rule_from_step_to_batch(workers, start):
-    batches = stream(MIXTURES, seed=5, batch_size=4, start=start, stop=start + 8, workers=workers)
+    batches = stream(VOICES, seed=5, batch_size=4, start=start, stop=start + 8, workers=workers)
     for step, found in enumerate(batches, start=start):
-        np.testing.assert_array_equal(found, batch(MIXTURES, 5, step, range(4)))
+        np.testing.assert_array_equal(found, VOICES.batch(5, step, range(4), 4))
     assert step == start + 7
 
 
-def test_hosts_read_their_rows_of_the_same_batch():
+@pytest.mark.parametrize("data", ["voices", "libri2mix"])
+def test_hosts_read_their_rows_of_the_same_batch(stored, data):
+    mixtures = VOICES
+    if data == "libri2mix":
+        mixtures = OfficialMixing(Libri2Mix(stored, "train-100"), samples=4000, silence="redraw")
+
     def shares(hosts):
-        rows = np.split(np.arange(8), hosts)
+        rows = [range(i * 8 // hosts, (i + 1) * 8 // hosts) for i in range(hosts)]
         parts = [
-            list(
-                stream(MIXTURES, seed=5, batch_size=8, start=3, stop=6, rows=range(r[0], r[-1] + 1))
-            )
-            for r in rows
+            list(stream(mixtures, seed=5, batch_size=8, start=3, stop=6, rows=of_host))
+            for of_host in rows
         ]
         return np.concatenate(parts, axis=1)
 
@@ -32,16 +35,42 @@ def test_hosts_read_their_rows_of_the_same_batch():
     np.testing.assert_array_equal(shares(1), shares(4))
 
 
-def test_what_goes_wrong_in_a_worker_arrives_as_it_was():
-    class Broken(Voices):
-        def example(self, seed, step, row):
-            if step == 2:
-                raise UserError("the disk is gone.")
-            return super().example(seed, step, row)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_threads_and_tf_data_give_the_same(workers):
+    def load(step):
+        return VOICES.batch(0, step, range(2), 2)
 
-    batches = stream(
-        Broken(sample_rate=8000, samples=100), seed=0, batch_size=2, start=0, stop=5, workers=1
-    )
+    steps = range(10_000_000, 10_000_012)
+    found = [list(way(load, steps, workers)) for way in (by_threads, by_tf_data)]
+    np.testing.assert_array_equal(*found)
+    assert len(found[0]) == 12
+
+
+@pytest.mark.parametrize("way", [by_threads, by_tf_data])
+def test_only_what_is_asked_for_is_made_ahead_of_time(way):
+    """A start at step 10 million makes no batch before it, and few after those taken."""
+    made = []
+
+    def load(step):
+        made.append(step)
+        return np.zeros((1, 2, 10), np.float32)
+
+    batches = way(load, range(10_000_000, 20_000_000), 2)
+    for _ in range(5):
+        next(batches)
+    batches.close()
+    assert min(made) == 10_000_000
+    assert 5 <= len(made) <= 5 + 16
+
+
+@pytest.mark.parametrize("way", [by_threads, by_tf_data])
+def test_what_goes_wrong_in_a_worker_arrives_as_it_was(way):
+    def load(step):
+        if step == 2:
+            raise UserError("the disk is gone.")
+        return VOICES.batch(0, step, range(2), 2)
+
+    batches = way(load, range(5), 1)
     next(batches), next(batches)
     with pytest.raises(UserError, match=r"^the disk is gone\.$"):
         next(batches)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from audioslots_jax import UserError
-from audioslots_jax.data import Speakers, batch, hold_out, scan
+from audioslots_jax.data import Speakers, hold_out, scan
 from audioslots_jax.data.speakers import LEVELS_DB
 from tests.data.files import SCAN, SHAPE, tone, write
 
@@ -14,8 +14,8 @@ from tests.data.files import SCAN, SHAPE, tone, write
 def test_examples_depend_on_their_address_and_pair_different_speakers(folder):
     recordings, _ = scan(folder, **SCAN)
     mixtures = Speakers(recordings, **SHAPE)
-    whole = batch(mixtures, 1, 5, range(30))
-    np.testing.assert_array_equal(batch(mixtures, 1, 5, range(10, 20)), whole[10:20])
+    whole = mixtures.batch(1, 5, range(30), 30)
+    np.testing.assert_array_equal(mixtures.batch(1, 5, range(10, 20), 30), whole[10:20])
     # Each speaker has a frequency of their own.
     hertz = np.fft.rfftfreq(2000, 1 / 8000)[np.abs(np.fft.rfft(whole)).argmax(-1)]
     assert np.all(np.abs(hertz[:, 0] - hertz[:, 1]) > 200)
@@ -31,7 +31,7 @@ def test_active_crops_avoid_pauses(tmp_path):
     recordings, _ = scan(tmp_path, **SCAN)
 
     def silent(active):
-        sources = batch(Speakers(recordings, **SHAPE, active=active), 0, 0, range(20))
+        sources = Speakers(recordings, **SHAPE, active=active).batch(0, 0, range(20), 20)
         return np.sum(np.max(np.abs(sources), axis=-1) == 0)
 
     assert silent(active=False) > 10
@@ -44,13 +44,13 @@ def test_a_file_lost_during_training_is_replaced(folder):
     lost = recordings["speaker1"][0].path
     lost.unlink()
     with pytest.warns(UserWarning, match=re.escape(str(lost))):
-        batch(mixtures, 0, 0, range(20))
+        mixtures.batch(0, 0, range(20), 20)
     recordings["speaker1"][1].path.unlink()
     with (
         pytest.raises(UserError, match="has a crop that can be used"),
         pytest.warns(UserWarning, match="takes its place"),
     ):
-        batch(mixtures, 0, 0, range(20))
+        mixtures.batch(0, 0, range(20), 20)
 
 
 def test_held_out_speakers_are_others(folder):
@@ -68,7 +68,6 @@ def test_real_speech(speech):
     root = speech / "speakers" / "dev"
     recordings, summary = scan(root, field="data.root", sample_rate=8000, samples=4000)
     assert summary.endswith("119 recordings of 13 speakers; 119 resampled to 8000 Hz.")
-    sources = batch(
-        Speakers(recordings, sample_rate=8000, samples=4000, active=True), 0, 0, range(8)
-    )
+    mixtures = Speakers(recordings, sample_rate=8000, samples=4000, active=True)
+    sources = mixtures.batch(0, 0, range(8), 8)
     assert np.all(np.sqrt(np.mean(sources**2, axis=-1)) > 10 ** (-50 / 20))

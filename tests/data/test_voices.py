@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from audioslots_jax.data import Voices, batch, voices
+from audioslots_jax.data import Voices, voices
 from audioslots_jax.data.mixtures import random_generator
 
 SHAPE = {"sample_rate": 8000, "samples": 1000}
@@ -9,10 +9,10 @@ SHAPE = {"sample_rate": 8000, "samples": 1000}
 
 def test_an_example_depends_on_its_address_alone():
     mixtures = Voices(**SHAPE)
-    whole = batch(mixtures, 3, 10_000_000, range(6))
+    whole = mixtures.batch(3, 10_000_000, range(6), 6)
     assert whole.shape == (6, 2, 1000)
-    np.testing.assert_array_equal(batch(Voices(**SHAPE), 3, 10_000_000, range(2, 4)), whole[2:4])
-    others = [batch(mixtures, *address, range(6)) for address in ((4, 10_000_000), (3, 7))]
+    np.testing.assert_array_equal(Voices(**SHAPE).batch(3, 10_000_000, range(2, 4), 6), whole[2:4])
+    others = [mixtures.batch(*address, range(6), 6) for address in ((4, 10_000_000), (3, 7))]
     examples = np.concatenate([whole, *others]).reshape(18, -1)
     assert len(np.unique(examples, axis=0)) == 18
 
@@ -23,14 +23,14 @@ def test_held_out_voices_are_disjoint_and_a_mixture_has_two(held_out, monkeypatc
     monkeypatch.setattr(
         voices, "sing", lambda voice, n, rate, rng: sung.append(voice) or np.ones(n)
     )
-    batch(Voices(**SHAPE, held_out=held_out), 0, 0, range(200))
+    Voices(**SHAPE, held_out=held_out).batch(0, 0, range(200), 200)
     assert all((voice < voices.HELD_OUT) == held_out for voice in sung)
     assert all(a != b for a, b in zip(sung[::2], sung[1::2], strict=True))
     assert len(set(sung)) > 150
 
 
 def test_levels_are_as_promised():
-    sources = batch(Voices(**SHAPE), 0, 0, range(50))
+    sources = Voices(**SHAPE).batch(0, 0, range(50), 50)
     levels = 10 * np.log10(np.mean(sources**2, axis=-1))
     low, high = voices.LEVELS_DB
     assert low - 0.01 <= levels.min() < low + 1

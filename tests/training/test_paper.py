@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from audioslots_jax.data import Voices, batch
+from audioslots_jax.data import Voices
 from audioslots_jax.training.state import init_state, make_optimizer
 from audioslots_jax.training.step import make_task, train_step
 from configs import paper
@@ -31,7 +31,7 @@ def decoder_parameters(d=4096, width=256, hidden=5, octaves=8 + 6):
 def test_a_true_training_step():
     config = paper.get_config()
     task, optimizer = make_task(config), make_optimizer(config)
-    sources = jnp.asarray(batch(Voices(sample_rate=16000, samples=8000), 0, 0, range(1)))
+    sources = jnp.asarray(Voices(sample_rate=16000, samples=8000).batch(0, 0, range(1), 1))
     assert task.size(8000) == (256, 64)
     state = jax.jit(functools.partial(init_state, task.model, optimizer, (256, 64), 0))()
     before = jax.tree.map(np.asarray, state.params)

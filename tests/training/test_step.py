@@ -7,14 +7,14 @@ import pytest
 
 from audioslots_jax import losses
 from audioslots_jax.audio import compress
-from audioslots_jax.data import Voices, batch
+from audioslots_jax.data import Voices
 from audioslots_jax.training.state import init_state, make_optimizer
 from audioslots_jax.training.step import make_task, train_step
 
 
 @pytest.fixture(scope="module")
 def sources():
-    return jnp.asarray(batch(Voices(sample_rate=8000, samples=960), 0, 0, range(4)))
+    return jnp.asarray(Voices(sample_rate=8000, samples=960).batch(0, 0, range(4), 4))
 
 
 def start(config):

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from audioslots_jax import UserError
-from audioslots_jax.training.workdir import MetricsFile, claim, write_atomically
+from audioslots_jax.training.workdir import MetricsFile, claim
 
 
 def test_metrics_after_the_resumed_step_are_written_again(tmp_path):
@@ -49,12 +49,3 @@ def test_a_workdir_that_cannot_be_written_is_one_sentence(tmp_path, tiny):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
         claim(tmp_path / "file" / "run", tiny, "abc")
-
-
-def test_atomic_writing_leaves_the_old_file_until_the_new_is_whole(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"

@@ -1,0 +1,191 @@
+"""Training crops of Libri2Mix: its official mixtures, or new ones made the way it was made.
+
+A batch is drawn as a whole, because the work per example limits how fast crops can be made.
+"""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+from audioslots_jax.data.libri2mix import SOURCES, Libri2Mix
+from audioslots_jax.data.mixtures import decibels, epoch_order, uniforms
+from audioslots_jax.data.store import Packed
+from audioslots_jax.data.utterances import SAMPLE_RATE
+from audioslots_jax.errors import UserError
+
+INSTANCE_SECONDS = 10.0  # of a mixture that crops are taken from (AudioSlots paper, section 3)
+SILENCES = ("keep", "redraw")
+SILENT_DB = -50.0  # RMS of a source in a crop, re full scale
+TRIES = 100
+LEVELS_LUFS = (-33.0, -25.0)  # LibriMix's range of loudness
+PEAK = 0.9  # LibriMix's highest amplitude
+
+
+class OfficialMixing:
+    """Crops of the official mixtures in instances of 10 s, as the AudioSlots paper trains on.
+
+    Every epoch takes each mixture once, in an order of its own. An instance is a mixture of mode
+    "max", cut or padded with zeros to 10 s, so a crop may lie where a source has ended.
+    """
+
+    sample_rate, sources = SAMPLE_RATE, SOURCES
+
+    def __init__(self, mixtures: Libri2Mix, *, samples: int, silence: str = "keep"):
+        """Args:
+        mixtures: whose rows are mixed; any mode.
+        samples: length of a crop, at most 10 s.
+        silence: what to do with a crop in which a source is silent (below `SILENT_DB`): ``keep``
+          it, or ``redraw`` its place in the mixture, up to `TRIES` times.
+        """
+        self.samples = samples
+        self._mixtures, self._silence = mixtures, silence
+
+    def batch(
+        self, seed: int, step: int, rows: range, batch_size: int
+    ) -> Float32[np.ndarray, "row source sample"]:
+        """See `Mixtures`.
+
+        Raises:
+          UserError: if a source cannot be read; it names the mixture.
+        """
+        examples = example_numbers(step, rows, batch_size)
+        drawn = epoch_order("mixture", seed, examples, len(self._mixtures))
+        starts_end = round(INSTANCE_SECONDS * SAMPLE_RATE) - self.samples + 1
+
+        def starts(attempt: int) -> Int[np.ndarray, "row source"]:
+            place = uniforms(f"place {attempt}", seed, examples, 1)
+            return np.repeat((place * starts_end).astype(int), SOURCES, axis=1)
+
+        def read(row: int, source: int, start: int, out: Float32[np.ndarray, " sample"]) -> None:
+            self._mixtures.read(int(drawn[row]), source, start, out)
+
+        return draw_crops(read, starts, len(rows), self.samples, self._silence)
+
+
+class DynamicMixing:
+    """Crops of new mixtures of any two speakers, at levels as in LibriMix.
+
+    Every epoch takes each utterance once as a first source, with a second one of another speaker
+    that is drawn uniformly; so pairs are new in every epoch. Each utterance is brought to a
+    loudness drawn uniformly from `LEVELS_LUFS`, or to the peak `PEAK` where it would reach full
+    scale, and contributes a crop of its own. A mixture above `PEAK` is turned down to it: LibriMix
+    does so with whole mixtures, here it is the crop.
+    """
+
+    sample_rate, sources = SAMPLE_RATE, SOURCES
+
+    def __init__(self, utterances: Packed, *, samples: int, silence: str = "keep"):
+        """Args:
+        utterances: what is mixed; each at least as long as a crop, with a loudness.
+        samples: length of a crop.
+        silence: as for `OfficialMixing`.
+
+        Raises:
+          UserError: if they are not of two speakers or more.
+        """
+        self.samples = samples
+        self._utterances, self._silence = utterances, silence
+        by_speaker = np.argsort(utterances.speaker, kind="stable")
+        speakers = utterances.speaker[by_speaker]
+        self._by_speaker = by_speaker
+        self._first = np.searchsorted(speakers, speakers, "left")
+        self._after = np.searchsorted(speakers, speakers, "right")
+        if not len(speakers) or speakers[0] == speakers[-1]:
+            raise UserError(
+                "dynamic mixing needs utterances of two speakers or more that are as long as a "
+                f"crop of {samples} samples; prepare a larger store."
+            )
+
+    def batch(
+        self, seed: int, step: int, rows: range, batch_size: int
+    ) -> Float32[np.ndarray, "row source sample"]:
+        """See `Mixtures`.
+
+        Raises:
+          UserError: if the store cannot be read.
+        """
+        examples = example_numbers(step, rows, batch_size)
+        choice, *levels = uniforms("second utterance and levels", seed, examples, 3).T
+        pairs = self.pairs(epoch_order("first utterance", seed, examples, self._count), choice)
+        gains = self.gains(pairs, np.stack(levels, axis=1))
+        places = self._utterances.frames[pairs] - self.samples + 1
+
+        def starts(attempt: int) -> Int[np.ndarray, "row source"]:
+            drawn = uniforms(f"places {attempt}", seed, examples, SOURCES)
+            return (drawn * places).astype(int)
+
+        def read(row: int, source: int, start: int, out: Float32[np.ndarray, " sample"]) -> None:
+            self._utterances.read(int(pairs[row, source]), start, gains[row, source], out)
+
+        crops = draw_crops(read, starts, len(rows), self.samples, self._silence)
+        peaks = np.abs(crops.sum(axis=1)).max(axis=1)
+        loud = peaks > PEAK
+        crops[loud] *= (PEAK / peaks[loud])[:, None, None]
+        return crops
+
+    @property
+    def _count(self) -> int:
+        return len(self._by_speaker)
+
+    def pairs(
+        self, first: Int[np.ndarray, " row"], choice: Float[np.ndarray, " row"]
+    ) -> Int[np.ndarray, "row source"]:
+        """Utterances to mix.
+
+        Args:
+          first: place of the first one in the list that is sorted by speaker.
+          choice: in [0, 1); picks the second among those of all other speakers.
+        """
+        low, high = self._first[first], self._after[first]
+        others = (choice * (self._count - (high - low))).astype(int)
+        second = np.where(others < low, others, others + (high - low))
+        return self._by_speaker[np.stack([first, second], axis=1)]
+
+    def gains(
+        self, pairs: Int[np.ndarray, "row source"], levels: Float[np.ndarray, "row source"]
+    ) -> Float32[np.ndarray, "row source"]:
+        """Factors that give the utterances the loudness at ``levels`` in [0, 1) of its range."""
+        low, high = LEVELS_LUFS
+        peak = self._utterances.peak[pairs]
+        gains = 10 ** ((low + levels * (high - low) - self._utterances.loudness[pairs]) / 20)
+        return np.where(gains * peak >= 1, PEAK / peak, gains).astype(np.float32)
+
+
+def example_numbers(step: int, rows: range, batch_size: int) -> range:
+    """The numbers of a step's rows among all examples of a training."""
+    return range(step * batch_size + rows.start, step * batch_size + rows.stop)
+
+
+def draw_crops(
+    read: Callable[[int, int, int, Float32[np.ndarray, " sample"]], None],
+    starts: Callable[[int], Int[np.ndarray, "row source"]],
+    rows: int,
+    samples: int,
+    silence: str,
+) -> Float32[np.ndarray, "row source sample"]:
+    """Crops of all rows; those with a silent source again, if that is wanted.
+
+    Args:
+      read: called with a row, a source and its first sample; fills the array it is given.
+      starts: first samples for every attempt.
+      rows: number of rows.
+      samples: length of a crop.
+      silence: a name in `SILENCES`.
+    """
+    crops = np.empty((rows, SOURCES, samples), np.float32)
+    drawn = functools.cache(starts)
+    for row, crop in enumerate(crops):
+        for attempt in range(TRIES if silence == "redraw" else 1):
+            for source, start in enumerate(drawn(attempt)[row]):
+                read(row, source, int(start), crop[source])
+            if silence == "keep" or not silent(crop):
+                break
+    return crops
+
+
+def silent(crop: Float32[np.ndarray, "source sample"]) -> bool:
+    """Whether a source is below `SILENT_DB`."""
+    power = min(float(np.dot(source, source)) for source in crop) / crop.shape[-1]
+    return power < decibels(SILENT_DB) ** 2

@@ -1,0 +1,89 @@
+"""Single utterances by name, wherever they lie: in LibriSpeech's own files, or in a store."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import soundfile
+from jaxtyping import Bool, Float32
+
+from audioslots_jax.data import store
+from audioslots_jax.errors import UserError
+
+SAMPLE_RATE = 16000  # of LibriSpeech, in Hz
+
+
+@runtime_checkable
+class Utterances(Protocol):
+    """A list of named utterances, of one channel and one sampling rate.
+
+    Attributes:
+      present: which of them there are.
+    """
+
+    present: Bool[np.ndarray, " utterance"]
+
+    def whole(self, index: int) -> Float32[np.ndarray, " sample"]:
+        """An utterance, full scale at 1."""
+
+    def read(
+        self, index: int, start: int, gain: np.float32, out: Float32[np.ndarray, " sample"]
+    ) -> None:
+        """Fills ``out`` with ``gain`` times the utterance from sample ``start`` on, then zeros."""
+
+
+def open_utterances(root: Path, names: Sequence[str]) -> Utterances:
+    """The named utterances of a folder.
+
+    Args:
+      root: a store that `audioslots prepare` made, or a folder that holds ``LibriSpeech/``.
+      names: paths under ``LibriSpeech/``.
+
+    Raises:
+      UserError: if the store is unfinished, damaged or of another sampling rate.
+    """
+    if not store.is_store(root):
+        return FlacFiles(root / "LibriSpeech", names)
+    return store.open_store(root, SAMPLE_RATE).named(names)
+
+
+class FlacFiles:
+    """Utterances in files of their own. See `Utterances`."""
+
+    def __init__(self, folder: Path, names: Sequence[str]):
+        """The files ``folder/name``, which may be missing."""
+        self.paths = [folder / name for name in names]
+        self.present = np.array([path.exists() for path in self.paths], bool)
+
+    def whole(self, index: int) -> Float32[np.ndarray, " sample"]:
+        """See `Utterances`."""
+        return self._read(index, 0, None)
+
+    def read(
+        self, index: int, start: int, gain: np.float32, out: Float32[np.ndarray, " sample"]
+    ) -> None:
+        """See `Utterances`."""
+        audio = self._read(index, start, len(out))
+        np.multiply(audio, gain, out=out[: len(audio)])
+        out[len(audio) :] = 0
+
+    def _read(self, index: int, start: int, samples: int | None) -> np.ndarray:
+        """At most ``samples`` samples, fewer where the file ends."""
+        path = self.paths[index]
+        try:
+            with soundfile.SoundFile(path) as file:
+                if (file.samplerate, file.channels) != (SAMPLE_RATE, 1):
+                    raise UserError(
+                        f"{path} has {file.channels} channel(s) at {file.samplerate} Hz instead of "
+                        f"one at {SAMPLE_RATE} Hz; fetch LibriSpeech's own file."
+                    )
+                left = max(file.frames - start, 0)
+                expected = left if samples is None else min(left, samples)
+                file.seek(min(start, file.frames))
+                audio = file.read(expected, dtype="float32")
+        except (soundfile.SoundFileError, OSError) as error:
+            raise UserError(f"{path} cannot be read ({error}); fetch it again.") from None
+        if len(audio) < expected:
+            raise UserError(f"{path} is cut off; fetch it again.")
+        return audio

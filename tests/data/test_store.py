@@ -1,0 +1,310 @@
+"""Packing recordings, and refusing what has been damaged since."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pyloudnorm
+import pytest
+import soundfile
+import soxr
+
+from audioslots_jax import UserError
+from audioslots_jax.data import open_store, prepare, scan, store
+from audioslots_jax.data.recordings import read_crop
+from tests.data.files import SPEAKERS, SUBSETS, noise, tone, write, write_librimix
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Parts of one to two recordings."""
+    monkeypatch.setattr(prepare, "PART_BYTES", 60_000)
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != store.VERIFIED
+    }
+
+
+def test_16_bits_are_kept_as_they_are(librimix, stored):
+    opened = open_store(stored)
+    names = [name.decode() for name in opened.table["name"]]
+    assert names == sorted(names)
+    assert len(names) == len(SUBSETS) * SPEAKERS * 2
+    utterances = opened.named([*names, "dev-clean/none.flac", "zzz"])
+    assert list(utterances.present) == [True] * len(names) + [False] * 2
+    for index, name in enumerate(names):
+        audio, _ = soundfile.read(librimix / "LibriSpeech" / name, dtype="float32")
+        np.testing.assert_array_equal(utterances.whole(index), audio)
+        row = opened.table[index]
+        assert row["speaker"].decode() == name.split("/")[1]
+        assert row["rms"] == pytest.approx(np.sqrt(np.mean(audio.astype(float) ** 2)), rel=1e-5)
+        assert row["peak"] == np.abs(audio).max()
+        loudness = pyloudnorm.Meter(16000).integrated_loudness(audio.astype(float))
+        assert row["loudness"] == pytest.approx(loudness, abs=1e-3)
+
+
+def test_other_recordings_keep_16_bits_below_their_peak(tmp_path):
+    """Far above and below full scale, the extremes of 16 bits, two channels, 44.1 kHz."""
+    random = np.random.default_rng(0)
+    extremes = np.array([-32768, 32767] * 8000, np.int16)
+    wanted = {
+        "loud.wav": 7.3 * random.uniform(-1, 1, 16000),
+        "quiet.wav": 1e-3 * random.uniform(-1, 1, 16000),
+        "one.wav": tone(1.0, 16000, amplitude=1.0),
+        "extremes.wav": extremes / 32768,
+    }
+    for name, audio in wanted.items():
+        write(tmp_path / "in" / "a" / name, audio, 16000, subtype="FLOAT")
+    write(tmp_path / "in" / "b" / "pcm.wav", extremes, 16000)
+    write(tmp_path / "in" / "b" / "stereo.wav", np.stack([extremes, 0 * extremes], 1), 16000)
+    sung = tone(1.0, 44100)
+    write(tmp_path / "in" / "b" / "44100.wav", sung, 44100, subtype="FLOAT")
+    write(tmp_path / "in" / "b" / "short.wav", tone(0.2, 16000), 16000)
+    wanted |= {"pcm.wav": extremes / 32768, "stereo.wav": extremes / 65536}
+    wanted["44100.wav"] = soxr.resample(sung.astype(np.float32), 44100, 16000)
+    summary = prepare.prepare(tmp_path / "in", tmp_path / "out", 16000)
+    assert "8 utterances of 2 speakers" in summary
+    assert "1 resampled to 16000 Hz" in summary
+    opened = open_store(tmp_path / "out")
+    folders = {name.decode().split("/")[1]: name.decode() for name in opened.table["name"]}
+    for name, audio in wanted.items():
+        found = opened.named([folders[name]]).whole(0)
+        step = 2.0 ** np.ceil(np.log2(np.abs(audio).max() / 32767.5))
+        assert np.abs(found - audio.astype(np.float32)).max() <= step / 2 * 1.01
+    for name in ("pcm.wav", "stereo.wav", "extremes.wav"):
+        np.testing.assert_array_equal(opened.named([folders[name]]).whole(0), wanted[name])
+    short = opened.table[opened.table["name"] == folders["short.wav"].encode()]
+    assert np.isnan(short["loudness"][0])
+
+
+def test_unusable_recordings_are_named_and_left_out(librimix, tmp_path, small_parts):
+    root = tmp_path / "in"
+    shutil.copytree(librimix, root)
+    broken = root / "LibriSpeech" / "dev-clean" / "101" / "7"
+    (broken / "text.flac").write_text("no audio")
+    (broken / "empty.flac").touch()
+    write(broken / "silent.flac", np.zeros(16000), 16000)
+    write(broken / "nan.wav", np.full(16000, np.nan), 16000, subtype="FLOAT")
+    summary = prepare.prepare(root, tmp_path / "out", 16000)
+    assert "16 utterances of 8 speakers" in summary
+    assert "4 of 20 files left out" in summary
+    for kind, name in (("unreadable", "text"), ("silent", "silent"), ("not finite", "nan")):
+        assert re.search(rf"{kind} \([^)]*dev-clean/101/7/{name}", summary), summary
+    assert prepare.prepare(root, tmp_path / "out", 16000) == summary[:-1] + "; all checksums hold."
+
+
+def flip(path, place):
+    with open(path, "r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
+
+
+DAMAGE = {
+    "a flipped bit": ("part-00001.pcm", lambda path: flip(path, 20_001)),
+    "a flipped bit in the index": ("part-00001.npy", lambda path: flip(path, 150)),
+    "a flipped bit in the list": ("store.json", lambda path: flip(path, 40)),
+    "a part cut off": ("part-00002.pcm", lambda path: os.truncate(path, 5000)),
+    "a part that grew": ("part-00002.pcm", lambda path: os.truncate(path, 500_000)),
+    "a part lost": ("part-00000.pcm", os.remove),
+    "its index lost": ("part-00000.npy", os.remove),
+    "metadata": ("metadata/Libri2Mix/libri2mix_dev-clean.csv", lambda path: flip(path, 0)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_refused_by_name_and_mended(librimix, tmp_path, small_parts, damage, capsys):
+    output = tmp_path / "store"
+    prepare.prepare(librimix, output, 16000)
+    whole, dates = contents(output), {p: p.stat().st_mtime_ns for p in output.glob("part-*.pcm")}
+    name, harm = DAMAGE[damage]
+    harm(output / name)
+    for _ in range(2):  # a refusal does not wear off
+        with pytest.raises(UserError, match=f"damaged.*{name}|{name} is damaged") as caught:
+            open_store(output)
+        assert "audioslots prepare" in str(caught.value)
+    prepare.prepare(librimix, output, 16000)
+    assert contents(output) == whole
+    assert len(open_store(output).table) == 16
+    stem = name.split(".")[0]
+    written = {p.stem for p in output.glob("part-*.pcm") if dates.get(p) != p.stat().st_mtime_ns}
+    assert written <= {stem}
+
+
+def test_an_unfinished_store_is_refused_and_finished(librimix, tmp_path, small_parts, monkeypatch):
+    output = tmp_path / "store"
+    pack = prepare.pack
+
+    def interrupted(source, sample_rate):
+        if source.name.startswith("train-clean-100/2"):
+            raise KeyboardInterrupt
+        return pack(source, sample_rate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "pack", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prepare.prepare(librimix, output, 16000)
+    with pytest.raises(UserError, match="is an unfinished store; run `audioslots prepare`"):
+        open_store(output)
+    done = {path: path.stat().st_mtime_ns for path in output.glob("part-*.pcm")}
+    assert done
+    prepare.prepare(librimix, output, 16000)
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    prepare.prepare(librimix, tmp_path / "other", 16000)
+    assert contents(output) == contents(tmp_path / "other")
+
+
+def test_kill_9_while_packing_changes_no_bit(tmp_path, small_parts):
+    root = write_librimix(tmp_path / "in")
+    for take in range(150):
+        path = root / "LibriSpeech" / "train-clean-100" / str(take % 5) / f"{take}.flac"
+        write(path, noise(40_000, take), 16000)
+    prepare.prepare(root, tmp_path / "other", 16000)
+    output = tmp_path / "store"
+    program = (
+        "import sys; from pathlib import Path; from audioslots_jax.data import prepare; "
+        "prepare.PART_BYTES = 60_000; prepare.prepare(Path(sys.argv[1]), Path(sys.argv[2]), 16000)"
+    )
+    killed = 0
+    for goal in (1, 12, 40):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(root), str(output)], stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None and len(list(output.glob("part-*.json"))) < goal:
+            time.sleep(0.0005)
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+        assert killed == 3 or not (output / store.INDEX).exists()
+    assert killed == 3
+    prepare.prepare(root, output, 16000)
+    assert contents(output) == contents(tmp_path / "other")
+
+
+def test_checksums_are_computed_once(stored, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    shutil.copytree(stored, copy, copy_function=shutil.copyfile)  # with new dates
+    computed = []
+    described = store.described
+    monkeypatch.setattr(store, "described", lambda path: computed.append(path) or described(path))
+    open_store(stored)
+    assert not computed
+    open_store(copy)
+    assert {path.name for path in computed} >= {"part-00000.pcm", "part-00000.npy"}
+    computed.clear()
+    open_store(copy)
+    assert not computed
+    flip(copy / "part-00000.pcm", 77)
+    with pytest.raises(UserError, match=r"part-00000\.pcm does not have the content"):
+        open_store(copy)
+
+
+def test_a_store_that_shrinks_under_a_training_is_one_sentence(stored, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(stored, copy)
+    utterances = open_store(copy).select(np.arange(16))
+    os.truncate(copy / "part-00000.pcm", 40_000)
+    with pytest.raises(UserError, match=r"part-00000\.pcm is cut off"):
+        utterances.whole(15)
+
+
+def test_more_recordings_are_added_and_fewer_removed(librimix, tmp_path, small_parts):
+    root, output = tmp_path / "in", tmp_path / "store"
+    shutil.copytree(librimix, root)
+    prepare.prepare(root, output, 16000)
+    parts = len(list(output.glob("part-*.pcm")))
+    write(root / "LibriSpeech" / "train-clean-100" / "999" / "new.flac", noise(90_000, 1), 16000)
+    assert "17 utterances of 9 speakers" in prepare.prepare(root, output, 16000)
+    assert b"train-clean-100/999/new.flac" in open_store(output).table["name"]
+    shutil.rmtree(root / "LibriSpeech" / "train-clean-100")
+    assert "8 utterances of 4 speakers" in prepare.prepare(root, output, 16000)
+    assert len(list(output.glob("part-*.pcm"))) < parts
+    assert len(open_store(output).table) == 8
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda root, output: None, "ROOT: there is no folder"),
+        (lambda root, output: root.mkdir(), "ROOT: no recordings in"),
+        (lambda root, output: write(root / "a" / "x.wav", np.zeros(9)), "ROOT: nothing usable"),
+        (
+            lambda root, output: (
+                write(root / "a" / "x.wav", tone(1, 8000)),
+                write(output / "thesis.wav", tone(1, 8000)),
+            ),
+            "--output: .* holds something else",
+        ),
+        (
+            lambda root, output: (write(root / "a" / "x.wav", tone(1, 8000)), output.touch()),
+            "out: File exists; then the same command",
+        ),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, make, sentence):
+    make(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(UserError, match=sentence):
+        prepare.prepare(tmp_path / "in", tmp_path / "out", 16000)
+
+
+def test_another_rate_is_refused_where_it_matters(librimix, tmp_path):
+    prepare.prepare(librimix, tmp_path / "out", 8000)
+    with pytest.raises(UserError, match=r"at 8000 Hz, and 16000 Hz is needed.*--sample-rate=16000"):
+        open_store(tmp_path / "out", 16000)
+    assert open_store(tmp_path / "out").sample_rate == 8000
+
+
+def test_a_store_of_a_newer_program_is_refused(stored, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    shutil.copytree(stored, copy)
+    monkeypatch.setattr(store, "FORMAT", 2)
+    with pytest.raises(UserError, match="format 1, and this program reads 2"):
+        open_store(copy)
+
+
+def test_speakers_come_from_a_store_as_from_their_folder(folder, tmp_path):
+    """At the store's own rate and at another one; lossy formats are within 16 bits."""
+    prepare.prepare(folder, tmp_path / "store", 8000)
+    for rate in (8000, 6000):
+        wanted = {"sample_rate": rate, "samples": rate // 4, "field": "data.root"}
+        files, _ = scan(folder, **wanted)
+        stored, summary = scan(tmp_path / "store", **wanted)
+        assert "8 recordings of 4 speakers" in summary
+        assert files.keys() == stored.keys()
+        for speaker in files:
+            for one, other in zip(files[speaker], stored[speaker], strict=True):
+                assert (one.frames, one.path.name) == (other.frames, other.path.name)
+                assert one.rms == pytest.approx(other.rms, rel=1e-5)
+                crops = [read_crop(r, 0.4, rate // 4, rate) for r in (one, other)]
+                np.testing.assert_allclose(*crops, atol=1e-4)
+    with pytest.raises(UserError, match="nothing usable"):
+        scan(tmp_path / "store", sample_rate=8000, samples=9000, field="data.root")
+
+
+def test_threads_leave_the_filters_of_warnings_alone(tmp_path):
+    for speaker in range(40):
+        write(tmp_path / "in" / str(speaker) / "x.wav", 5e-4 * tone(1.0, 8000), subtype="FLOAT")
+    filters = list(warnings.filters)
+    prepare.prepare(tmp_path / "in", tmp_path / "out", 8000)
+    assert warnings.filters == filters
+    assert np.isnan(open_store(tmp_path / "out").table["loudness"]).all()
+
+
+def test_what_a_store_lists_is_checkable_by_others(stored):
+    """With sha256sum, that is."""
+    files = json.loads((stored / store.INDEX).read_text())["files"]
+    lines = "".join(f"{file['sha256']}  {name}\n" for name, file in files.items())
+    subprocess.run(
+        ["sha256sum", "--check", "--quiet"], cwd=stored, input=lines, text=True, check=True
+    )
