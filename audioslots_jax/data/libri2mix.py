@@ -5,15 +5,16 @@ shorter source, in "max" mode padded with zeros to the longer. The metadata and 
 what 136 to 472 GB of mixtures on disk would.
 """
 
+import contextlib
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, overload
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 
-from audioslots_jax.data.utterances import SAMPLE_RATE, open_utterances
+from audioslots_jax.data.utterances import SAMPLE_RATE, BadUtteranceError, open_utterances
 from audioslots_jax.errors import UserError
 
 SOURCES = 2
@@ -119,6 +120,7 @@ class Libri2Mix(Sequence[Mixture]):
                 "--config.data.allow_missing=True."
             )
         self._rows, self._utterances = rows, utterances
+        self._gains = np.array([row.gains for row in rows]).astype(np.float32)
         self._mode, self._seconds = mode, seconds
         self._numbers = np.flatnonzero(complete)
 
@@ -144,11 +146,10 @@ class Libri2Mix(Sequence[Mixture]):
             part = object.__new__(Libri2Mix)
             part.__dict__.update(self.__dict__, _numbers=self._numbers[index])
             return part
-        row, utterances = self._row(index)
-        try:
-            audio = [self._utterances.whole(utterance) for utterance in utterances]
-        except UserError as error:
-            raise UserError(f"mixture {row.mixture_id}: {error}") from None
+        number = int(self._numbers[index])
+        row = self._rows[number]
+        with self._naming():
+            audio = [self._utterances.whole(SOURCES * number + i) for i in range(SOURCES)]
         length = (min if self._mode == "min" else max)(map(len, audio))
         whole = length if self._seconds is None else round(self._seconds * SAMPLE_RATE)
         sources = np.zeros((SOURCES, whole), np.float32)
@@ -158,23 +159,38 @@ class Libri2Mix(Sequence[Mixture]):
         return Mixture(row.mixture_id, sources, sources.sum(axis=0), SAMPLE_RATE, row.speaker_ids)
 
     def read(
-        self, index: int, source: int, start: int, out: Float32[np.ndarray, " sample"]
+        self,
+        indices: Int[np.ndarray, " crop"],
+        starts: Int[np.ndarray, " crop"],
+        out: Float32[np.ndarray, "crop source sample"],
     ) -> None:
-        """Fills ``out`` with a source of a mixture from sample ``start`` on, then with zeros.
+        """Fills ``out`` with crops of the sources of mixtures; zeros where a source has ended.
+
+        Args:
+          indices: the mixtures.
+          starts: the first sample of each crop.
+          out: the crops.
 
         Raises:
           UserError: as for a mixture.
         """
-        row, utterances = self._row(index)
-        try:
-            self._utterances.read(utterances[source], start, np.float32(row.gains[source]), out)
-        except UserError as error:
-            raise UserError(f"mixture {row.mixture_id}: {error}") from None
+        numbers = self._numbers[indices]
+        utterances = SOURCES * numbers[:, None] + np.arange(SOURCES)
+        samples = out.shape[2]
+        with self._naming():
+            self._utterances.read(
+                utterances.reshape(-1), np.repeat(starts, SOURCES),
+                self._gains[numbers].reshape(-1), out.reshape(-1, samples),
+            )  # fmt: skip
 
-    def _row(self, index: int) -> tuple[Row, range]:
-        """The row of a mixture, and its sources' numbers among the utterances."""
-        number = int(self._numbers[index])
-        return self._rows[number], range(SOURCES * number, SOURCES * (number + 1))
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Adds the row to what goes wrong with an utterance of it."""
+        try:
+            yield
+        except BadUtteranceError as error:
+            mixture_id = self._rows[error.index // SOURCES].mixture_id
+            raise UserError(f"mixture {mixture_id}: {error}") from None
 
 
 def metadata_path(root: Path, split: str) -> Path:

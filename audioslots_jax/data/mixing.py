@@ -3,11 +3,10 @@
 A batch is drawn as a whole, because the work per example limits how fast crops can be made.
 """
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 
 from audioslots_jax.data.libri2mix import SOURCES, Libri2Mix
 from audioslots_jax.data.mixtures import decibels, epoch_order, uniforms
@@ -21,6 +20,9 @@ SILENT_DB = -50.0  # RMS of a source in a crop, re full scale
 TRIES = 100
 LEVELS_LUFS = (-33.0, -25.0)  # LibriMix's range of loudness
 PEAK = 0.9  # LibriMix's highest amplitude
+
+Rows = Int[np.ndarray, " row"]
+Crops = Float32[np.ndarray, "row source sample"]
 
 
 class OfficialMixing:
@@ -52,16 +54,13 @@ class OfficialMixing:
         """
         examples = example_numbers(step, rows, batch_size)
         drawn = epoch_order("mixture", seed, examples, len(self._mixtures))
-        starts_end = round(INSTANCE_SECONDS * SAMPLE_RATE) - self.samples + 1
+        places = round(INSTANCE_SECONDS * SAMPLE_RATE) - self.samples + 1
 
-        def starts(attempt: int) -> Int[np.ndarray, "row source"]:
-            place = uniforms(f"place {attempt}", seed, examples, 1)
-            return np.repeat((place * starts_end).astype(int), SOURCES, axis=1)
+        def read(attempt: int, rows: Rows, out: Crops) -> None:
+            starts = (places * uniforms(f"place {attempt}", seed, examples, 1)[rows, 0]).astype(int)
+            self._mixtures.read(drawn[rows], starts, out)
 
-        def read(row: int, source: int, start: int, out: Float32[np.ndarray, " sample"]) -> None:
-            self._mixtures.read(int(drawn[row]), source, start, out)
-
-        return draw_crops(read, starts, len(rows), self.samples, self._silence)
+        return draw_crops(read, len(rows), self.samples, self._silence)
 
 
 class DynamicMixing:
@@ -87,11 +86,12 @@ class DynamicMixing:
         """
         self.samples = samples
         self._utterances, self._silence = utterances, silence
-        by_speaker = np.argsort(utterances.speaker, kind="stable")
-        speakers = utterances.speaker[by_speaker]
-        self._by_speaker = by_speaker
-        self._first = np.searchsorted(speakers, speakers, "left")
-        self._after = np.searchsorted(speakers, speakers, "right")
+        # The utterances sorted by speaker, and where each one's speaker begins and ends among them.
+        self._by_speaker = np.argsort(utterances.speaker, kind="stable").astype(np.int32)
+        speakers = utterances.speaker[self._by_speaker]
+        self._begin, self._end = (
+            np.searchsorted(speakers, speakers, side).astype(np.int32) for side in ("left", "right")
+        )
         if not len(speakers) or speakers[0] == speakers[-1]:
             raise UserError(
                 "dynamic mixing needs utterances of two speakers or more that are as long as a "
@@ -112,15 +112,18 @@ class DynamicMixing:
         gains = self.gains(pairs, np.stack(levels, axis=1))
         places = self._utterances.frames[pairs] - self.samples + 1
 
-        def starts(attempt: int) -> Int[np.ndarray, "row source"]:
-            drawn = uniforms(f"places {attempt}", seed, examples, SOURCES)
-            return (drawn * places).astype(int)
+        def read(attempt: int, rows: Rows, out: Crops) -> None:
+            starts = (
+                places[rows] * uniforms(f"places {attempt}", seed, examples, SOURCES)[rows]
+            ).astype(int)
+            self._utterances.read(
+                pairs[rows].reshape(-1), starts.reshape(-1), gains[rows].reshape(-1),
+                out.reshape(-1, self.samples),
+            )  # fmt: skip
 
-        def read(row: int, source: int, start: int, out: Float32[np.ndarray, " sample"]) -> None:
-            self._utterances.read(int(pairs[row, source]), start, gains[row, source], out)
-
-        crops = draw_crops(read, starts, len(rows), self.samples, self._silence)
-        peaks = np.abs(crops.sum(axis=1)).max(axis=1)
+        crops = draw_crops(read, len(rows), self.samples, self._silence)
+        mixtures = crops[:, 0] + crops[:, 1]
+        peaks = np.maximum(mixtures.max(axis=1), -mixtures.min(axis=1))
         loud = peaks > PEAK
         crops[loud] *= (PEAK / peaks[loud])[:, None, None]
         return crops
@@ -138,7 +141,7 @@ class DynamicMixing:
           first: place of the first one in the list that is sorted by speaker.
           choice: in [0, 1); picks the second among those of all other speakers.
         """
-        low, high = self._first[first], self._after[first]
+        low, high = self._begin[first], self._end[first]
         others = (choice * (self._count - (high - low))).astype(int)
         second = np.where(others < low, others, others + (high - low))
         return self._by_speaker[np.stack([first, second], axis=1)]
@@ -159,33 +162,32 @@ def example_numbers(step: int, rows: range, batch_size: int) -> range:
 
 
 def draw_crops(
-    read: Callable[[int, int, int, Float32[np.ndarray, " sample"]], None],
-    starts: Callable[[int], Int[np.ndarray, "row source"]],
-    rows: int,
-    samples: int,
-    silence: str,
-) -> Float32[np.ndarray, "row source sample"]:
+    read: Callable[[int, Rows, Crops], None], rows: int, samples: int, silence: str
+) -> Crops:
     """Crops of all rows; those with a silent source again, if that is wanted.
 
     Args:
-      read: called with a row, a source and its first sample; fills the array it is given.
-      starts: first samples for every attempt.
+      read: called with the number of an attempt and some rows; fills the crops it is given.
       rows: number of rows.
       samples: length of a crop.
       silence: a name in `SILENCES`.
     """
     crops = np.empty((rows, SOURCES, samples), np.float32)
-    drawn = functools.cache(starts)
-    for row, crop in enumerate(crops):
-        for attempt in range(TRIES if silence == "redraw" else 1):
-            for source, start in enumerate(drawn(attempt)[row]):
-                read(row, source, int(start), crop[source])
-            if silence == "keep" or not silent(crop):
-                break
+    read(0, np.arange(rows), crops)
+    if silence == "keep":
+        return crops
+    wanted = np.flatnonzero(silent(crops))
+    for attempt in range(1, TRIES):
+        if not len(wanted):
+            break
+        again = np.empty((len(wanted), SOURCES, samples), np.float32)
+        read(attempt, wanted, again)
+        crops[wanted] = again
+        wanted = wanted[silent(again)]
     return crops
 
 
-def silent(crop: Float32[np.ndarray, "source sample"]) -> bool:
-    """Whether a source is below `SILENT_DB`."""
-    power = min(float(np.dot(source, source)) for source in crop) / crop.shape[-1]
-    return power < decibels(SILENT_DB) ** 2
+def silent(crops: Crops) -> Bool[np.ndarray, " row"]:
+    """Which rows have a source below `SILENT_DB`."""
+    power = np.vecdot(crops, crops) / crops.shape[-1]
+    return power.min(axis=1) < decibels(SILENT_DB) ** 2

@@ -17,6 +17,7 @@ from audioslots_jax.data.parallel import ordered_map
 
 Batches = Generator[Float32[np.ndarray, "row source sample"], None, None]
 Load = Callable[[int], np.ndarray]
+Way = Callable[[Load, range, int], Batches]
 
 AHEAD = 2  # batches that wait, ready, beside those in the making
 
@@ -58,7 +59,8 @@ def stream(
     def load(step: int) -> np.ndarray:
         return mixtures.batch(seed, step, wanted, batch_size)
 
-    return (by_tf_data if has_tensorflow() else by_threads)(load, range(start, stop), workers)
+    way: Way = by_tf_data if has_tensorflow() else by_threads
+    return way(load, range(start, stop), workers)
 
 
 def by_threads(load: Load, steps: range, workers: int) -> Batches:

@@ -73,9 +73,10 @@ class StoredRecording(Recording):
 
     def read(self, start: int, frames: int) -> Float32[np.ndarray, " sample"]:
         """See `Recording`."""
-        audio = np.empty(frames, np.float32)
-        self.utterances.read(self.index, start, np.float32(1), audio)
-        return audio
+        audio = np.empty((1, frames), np.float32)
+        gains = np.ones(1, np.float32)
+        self.utterances.read(np.array([self.index]), np.array([start]), gains, audio)
+        return audio[0]
 
 
 class Unusable(Exception):  # noqa: N818 (a verdict on a file; nobody made an error)

@@ -110,23 +110,32 @@ class Packed:
 
     def whole(self, index: int) -> Float32[np.ndarray, " sample"]:
         """See `Utterances`."""
-        out = np.empty(self.frames[index], np.float32)
-        self.read(index, 0, np.float32(1), out)
-        return out
+        out = np.empty((1, self.frames[index]), np.float32)
+        self.read(np.array([index]), np.array([0]), np.ones(1, np.float32), out)
+        return out[0]
 
     def read(
-        self, index: int, start: int, gain: np.float32, out: Float32[np.ndarray, " sample"]
+        self,
+        indices: Int[np.ndarray, " crop"],
+        starts: Int[np.ndarray, " crop"],
+        gains: Float32[np.ndarray, " crop"],
+        out: Float32[np.ndarray, "crop sample"],
     ) -> None:
         """See `Utterances`.
 
         Raises:
-          UserError: if the store's part is lost or cut off.
+          UserError: if a part of the store is lost or cut off.
         """
-        count = min(len(out), max(self.frames.item(index) - start, 0))
-        units = self._samples.read(self._part.item(index), self._start.item(index) + start, count)
+        counts = np.clip(self.frames[indices] - starts, 0, out.shape[1])
         # The scale is a power of two, so that this rounds just as gain x sample does.
-        np.multiply(units, gain * self._scale[index], out=out[:count])
-        out[count:] = 0
+        factors = gains * self._scale[indices]
+        places = zip(
+            self._part[indices].tolist(), (self._start[indices] + starts).tolist(),
+            counts.tolist(), factors, out, strict=True,
+        )  # fmt: skip
+        for part, start, count, factor, crop in places:
+            np.multiply(self._samples.read(part, start, count), factor, out=crop[:count])
+            crop[count:] = 0
 
 
 class Samples:

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import soundfile
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int
 
 from audioslots_jax.data import store
 from audioslots_jax.errors import UserError
@@ -28,9 +28,28 @@ class Utterances(Protocol):
         """An utterance, full scale at 1."""
 
     def read(
-        self, index: int, start: int, gain: np.float32, out: Float32[np.ndarray, " sample"]
+        self,
+        indices: Int[np.ndarray, " crop"],
+        starts: Int[np.ndarray, " crop"],
+        gains: Float32[np.ndarray, " crop"],
+        out: Float32[np.ndarray, "crop sample"],
     ) -> None:
-        """Fills ``out`` with ``gain`` times the utterance from sample ``start`` on, then zeros."""
+        """Fills ``out`` with crops of utterances, each times its gain; zeros where one has ended.
+
+        Args:
+          indices: the utterances.
+          starts: the first sample of each crop.
+          gains: a factor for each.
+          out: the crops.
+        """
+
+
+class BadUtteranceError(UserError):
+    """An utterance cannot be read; ``index`` is its number in the list."""
+
+    def __init__(self, index: int, message: str):
+        super().__init__(message)
+        self.index = index
 
 
 def open_utterances(root: Path, names: Sequence[str]) -> Utterances:
@@ -61,12 +80,17 @@ class FlacFiles:
         return self._read(index, 0, None)
 
     def read(
-        self, index: int, start: int, gain: np.float32, out: Float32[np.ndarray, " sample"]
+        self,
+        indices: Int[np.ndarray, " crop"],
+        starts: Int[np.ndarray, " crop"],
+        gains: Float32[np.ndarray, " crop"],
+        out: Float32[np.ndarray, "crop sample"],
     ) -> None:
         """See `Utterances`."""
-        audio = self._read(index, start, len(out))
-        np.multiply(audio, gain, out=out[: len(audio)])
-        out[len(audio) :] = 0
+        for index, start, gain, crop in zip(indices, starts, gains, out, strict=True):
+            audio = self._read(int(index), int(start), len(crop))
+            np.multiply(audio, gain, out=crop[: len(audio)])
+            crop[len(audio) :] = 0
 
     def _read(self, index: int, start: int, samples: int | None) -> np.ndarray:
         """At most ``samples`` samples, fewer where the file ends."""
@@ -74,16 +98,19 @@ class FlacFiles:
         try:
             with soundfile.SoundFile(path) as file:
                 if (file.samplerate, file.channels) != (SAMPLE_RATE, 1):
-                    raise UserError(
+                    raise BadUtteranceError(
+                        index,
                         f"{path} has {file.channels} channel(s) at {file.samplerate} Hz instead of "
-                        f"one at {SAMPLE_RATE} Hz; fetch LibriSpeech's own file."
+                        f"one at {SAMPLE_RATE} Hz; fetch LibriSpeech's own file.",
                     )
                 left = max(file.frames - start, 0)
                 expected = left if samples is None else min(left, samples)
                 file.seek(min(start, file.frames))
                 audio = file.read(expected, dtype="float32")
         except (soundfile.SoundFileError, OSError) as error:
-            raise UserError(f"{path} cannot be read ({error}); fetch it again.") from None
+            raise BadUtteranceError(
+                index, f"{path} cannot be read ({error}); fetch it again."
+            ) from None
         if len(audio) < expected:
-            raise UserError(f"{path} is cut off; fetch it again.")
+            raise BadUtteranceError(index, f"{path} is cut off; fetch it again.")
         return audio

@@ -79,10 +79,10 @@ def test_reading_a_piece_is_a_piece_of_the_whole(librimix, stored):
         whole = mixtures[2].sources
         for start in (0, 777, whole.shape[1] - 500, 100_000):
             expected = np.pad(whole, ((0, 0), (0, 120_000)))[:, start : start + 1000]
-            for source in range(2):
-                piece = np.full(1000, np.nan, np.float32)
-                mixtures.read(2, source, start, piece)
-                np.testing.assert_array_equal(piece, expected[source])
+            pieces = np.full((2, 2, 1000), np.nan, np.float32)
+            mixtures.read(np.array([5, 2]), np.array([0, start]), pieces)
+            np.testing.assert_array_equal(pieces[0], mixtures[5].sources[:, :1000])
+            np.testing.assert_array_equal(pieces[1], expected)
 
 
 def test_missing_utterances_are_counted_and_can_be_left_out(librimix, tmp_path):
@@ -121,7 +121,9 @@ def test_a_damaged_utterance_is_named_with_its_row(librimix, tmp_path):
         with pytest.raises(UserError, match=f"^mixture dev-clean-{i}: {path}.*{problem}"):
             mixtures[i]
         with pytest.raises(UserError, match=f"^mixture dev-clean-{i}: {path}.*{problem}"):
-            mixtures.read(i, 0, 12_000, np.empty(8000, np.float32))
+            mixtures.read(
+                np.array([4, i]), np.array([0, 12_000]), np.empty((2, 2, 8000), np.float32)
+            )
 
 
 @pytest.mark.parametrize(
