@@ -150,13 +150,8 @@ class Libri2Mix(Sequence[Mixture]):
         row = self._rows[number]
         with self._naming():
             audio = [self._utterances.whole(SOURCES * number + i) for i in range(SOURCES)]
-        length = (min if self._mode == "min" else max)(map(len, audio))
-        whole = length if self._seconds is None else round(self._seconds * SAMPLE_RATE)
-        sources = np.zeros((SOURCES, whole), np.float32)
-        for source, samples, gain in zip(sources, audio, row.gains, strict=True):
-            kept = samples[: min(length, whole)]
-            source[: len(kept)] = np.float32(gain) * kept
-        return Mixture(row.mixture_id, sources, sources.sum(axis=0), SAMPLE_RATE, row.speaker_ids)
+        sources, mixture = mix(audio, row.gains, self._mode, self._seconds)
+        return Mixture(row.mixture_id, sources, mixture, SAMPLE_RATE, row.speaker_ids)
 
     def read(
         self,
@@ -191,6 +186,29 @@ class Libri2Mix(Sequence[Mixture]):
         except BadUtteranceError as error:
             mixture_id = self._rows[error.index // SOURCES].mixture_id
             raise UserError(f"mixture {mixture_id}: {error}") from None
+
+
+def mix(
+    audio: Sequence[Float32[np.ndarray, " _"]],
+    gains: Sequence[float],
+    mode: str,
+    seconds: float | None = None,
+) -> tuple[Float32[np.ndarray, "source sample"], Float32[np.ndarray, " sample"]]:
+    """The sources of a mixture at the level they are mixed with, and their sum.
+
+    Args:
+      audio: the utterances, each of its own length.
+      gains: their factors.
+      mode: ``min`` cuts to the shorter utterance, ``max`` pads to the longer one.
+      seconds: then cut or pad to this length.
+    """
+    length = (min if mode == "min" else max)(map(len, audio))
+    whole = length if seconds is None else round(seconds * SAMPLE_RATE)
+    sources = np.zeros((len(audio), whole), np.float32)
+    for source, samples, gain in zip(sources, audio, gains, strict=True):
+        kept = samples[: min(length, whole)]
+        source[: len(kept)] = np.float32(gain) * kept
+    return sources, sources.sum(axis=0)
 
 
 def metadata_path(root: Path, split: str) -> Path:

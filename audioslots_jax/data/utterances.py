@@ -1,5 +1,6 @@
 """Single utterances by name, wherever they lie: in LibriSpeech's own files, or in a store."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -93,24 +94,40 @@ class FlacFiles:
             crop[len(audio) :] = 0
 
     def _read(self, index: int, start: int, samples: int | None) -> np.ndarray:
-        """At most ``samples`` samples, fewer where the file ends."""
         path = self.paths[index]
         try:
-            with soundfile.SoundFile(path) as file:
-                if (file.samplerate, file.channels) != (SAMPLE_RATE, 1):
-                    raise BadUtteranceError(
-                        index,
-                        f"{path} has {file.channels} channel(s) at {file.samplerate} Hz instead of "
-                        f"one at {SAMPLE_RATE} Hz; fetch LibriSpeech's own file.",
-                    )
-                left = max(file.frames - start, 0)
-                expected = left if samples is None else min(left, samples)
-                file.seek(min(start, file.frames))
-                audio = file.read(expected, dtype="float32")
-        except (soundfile.SoundFileError, OSError) as error:
-            raise BadUtteranceError(
-                index, f"{path} cannot be read ({error}); fetch it again."
-            ) from None
-        if len(audio) < expected:
-            raise BadUtteranceError(index, f"{path} is cut off; fetch it again.")
-        return audio
+            return read_flac(path, str(path), start, samples)
+        except UserError as error:
+            raise BadUtteranceError(index, str(error)) from None
+
+
+def read_flac(
+    flac: Path | io.BytesIO, name: str, start: int = 0, samples: int | None = None
+) -> Float32[np.ndarray, " sample"]:
+    """An utterance, full scale at 1, or a part of it.
+
+    Args:
+      flac: a file of LibriSpeech, on disk or in memory.
+      name: what an error calls it.
+      start: first sample.
+      samples: at most so many, fewer where the file ends; all by default.
+
+    Raises:
+      UserError: if it is unreadable, cut off, or not of one channel at 16 kHz.
+    """
+    try:
+        with soundfile.SoundFile(flac) as file:
+            if (file.samplerate, file.channels) != (SAMPLE_RATE, 1):
+                raise UserError(
+                    f"{name} has {file.channels} channel(s) at {file.samplerate} Hz instead of "
+                    f"one at {SAMPLE_RATE} Hz; fetch LibriSpeech's own file."
+                )
+            left = max(file.frames - start, 0)
+            expected = left if samples is None else min(left, samples)
+            file.seek(min(start, file.frames))
+            audio = file.read(expected, dtype="float32")
+    except (soundfile.SoundFileError, OSError) as error:
+        raise UserError(f"{name} cannot be read ({error}); fetch it again.") from None
+    if len(audio) < expected:
+        raise UserError(f"{name} is cut off; fetch it again.")
+    return audio

@@ -27,9 +27,9 @@ def noise(samples, seed, level=0.1):
     return np.round(units).clip(-32768, 32767).astype(np.int16)
 
 
-def write_librimix(root):
+def write_librimix(root, subsets=SUBSETS):
     """LibriSpeech and metadata in small: per subset 4 speakers with 2 utterances of 1 to 2.75 s."""
-    for number, subset in enumerate(SUBSETS):
+    for number, subset in enumerate(subsets):
         names = []
         for speaker in range(SPEAKERS):
             for take in range(2):
