@@ -1,9 +1,11 @@
 """The experiment of the AudioSlots paper (Reddy et al. 2023), section 3 and Table 1, to the letter.
 
-    python main.py --config=configs/paper.py --config.data.root=DIR --workdir=runs/paper
+    audioslots prepare ROOT --output STORE
+    python main.py --config=configs/paper.py --config.data.root=STORE --workdir=runs/paper
 
-``DIR`` holds ``LibriSpeech/`` (train-clean-360 and dev-clean) and the official metadata in
-``metadata/Libri2Mix/``. Two variations, alone or together:
+``ROOT`` holds ``LibriSpeech/`` (train-clean-360 and dev-clean) and the official metadata in
+``metadata/Libri2Mix/``. Training also reads ROOT itself, at a twentieth of the speed. Two
+variations, alone or together:
 
     --config=configs/paper.py:one_second      the 1 s ablation
     --config=configs/paper.py:autoencoder     one slot, one clean source at a time: the ceiling
@@ -14,6 +16,12 @@ autoencoder, on whole test mixtures whose chunks it orders by the ground truth; 
 training prints are of single crops of dev-clean. A step that calls scipy on the host cannot be kept
 in JAX's compilation cache, so every start compiles it again; --config.matching.solver=exhaustive
 gives the same assignments on the device.
+
+Training mixes the official pairs; --config.data.mixing=dynamic makes new pairs of train-360's
+utterances in every epoch, at levels as in LibriMix (from a store only). The paper does not say what
+it does with crops in which a source is silent, as after the end of the shorter utterance. They are
+kept, and teach the model to leave a slot empty; --config.data.silence=redraw takes another place in
+the mixture instead. Held-out crops are always official and never silent, for silence has no SI-SNR.
 
 Where the paper is silent, sizes are fields below with the values that this project chose; group
 norm, pre-norm layers, ReLU, the 3x3 root block without pooling and the choice of the first 256 of

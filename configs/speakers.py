@@ -2,6 +2,8 @@
 
     python main.py --config=configs/speakers.py --config.data.root=DIR --workdir=runs/speakers
 
+``DIR`` may also be a store that ``audioslots prepare`` made of such a folder.
+
 10 minutes on two CPU cores for 4.45 h of LibriSpeech (241 speakers): SI-SNRi rises from 0.5 dB
 after one minute to 1.0 dB, on 256 mixtures of 13 other speakers; oracle masks reach 15.5 dB (seed
 0, crops of 0.5 s at 8 kHz, 2.05 M parameters, a virtual machine on an AMD EPYC). A beginning that

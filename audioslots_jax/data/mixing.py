@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
 from audioslots_jax.data.libri2mix import SOURCES, Libri2Mix
+from audioslots_jax.data.memory import Memory
 from audioslots_jax.data.mixtures import decibels, epoch_order, uniforms
 from audioslots_jax.data.store import Packed
 from audioslots_jax.data.utterances import SAMPLE_RATE
@@ -42,7 +43,7 @@ class OfficialMixing:
           it, or ``redraw`` its place in the mixture, up to `TRIES` times.
         """
         self.samples = samples
-        self._mixtures, self._silence = mixtures, silence
+        self._mixtures, self._silence, self._memory = mixtures, silence, Memory()
 
     def batch(
         self, seed: int, step: int, rows: range, batch_size: int
@@ -60,7 +61,9 @@ class OfficialMixing:
             starts = (places * uniforms(f"place {attempt}", seed, examples, 1)[rows, 0]).astype(int)
             self._mixtures.read(drawn[rows], starts, out)
 
-        return draw_crops(read, len(rows), self.samples, self._silence)
+        crops = self._memory.empty((len(rows), SOURCES, self.samples))
+        draw_crops(read, crops, self._silence)
+        return crops
 
 
 class DynamicMixing:
@@ -85,7 +88,7 @@ class DynamicMixing:
           UserError: if they are not of two speakers or more.
         """
         self.samples = samples
-        self._utterances, self._silence = utterances, silence
+        self._utterances, self._silence, self._memory = utterances, silence, Memory()
         # The utterances sorted by speaker, and where each one's speaker begins and ends among them.
         self._by_speaker = np.argsort(utterances.speaker, kind="stable").astype(np.int32)
         speakers = utterances.speaker[self._by_speaker]
@@ -121,7 +124,8 @@ class DynamicMixing:
                 out.reshape(-1, self.samples),
             )  # fmt: skip
 
-        crops = draw_crops(read, len(rows), self.samples, self._silence)
+        crops = self._memory.empty((len(rows), SOURCES, self.samples))
+        draw_crops(read, crops, self._silence)
         mixtures = crops[:, 0] + crops[:, 1]
         peaks = np.maximum(mixtures.max(axis=1), -mixtures.min(axis=1))
         loud = peaks > PEAK
@@ -161,30 +165,25 @@ def example_numbers(step: int, rows: range, batch_size: int) -> range:
     return range(step * batch_size + rows.start, step * batch_size + rows.stop)
 
 
-def draw_crops(
-    read: Callable[[int, Rows, Crops], None], rows: int, samples: int, silence: str
-) -> Crops:
-    """Crops of all rows; those with a silent source again, if that is wanted.
+def draw_crops(read: Callable[[int, Rows, Crops], None], crops: Crops, silence: str) -> None:
+    """Fills all crops; those with a silent source again, if that is wanted.
 
     Args:
       read: called with the number of an attempt and some rows; fills the crops it is given.
-      rows: number of rows.
-      samples: length of a crop.
+      crops: to be filled.
       silence: a name in `SILENCES`.
     """
-    crops = np.empty((rows, SOURCES, samples), np.float32)
-    read(0, np.arange(rows), crops)
+    read(0, np.arange(len(crops)), crops)
     if silence == "keep":
-        return crops
+        return
     wanted = np.flatnonzero(silent(crops))
     for attempt in range(1, TRIES):
         if not len(wanted):
             break
-        again = np.empty((len(wanted), SOURCES, samples), np.float32)
+        again = np.empty((len(wanted), *crops.shape[1:]), np.float32)
         read(attempt, wanted, again)
         crops[wanted] = again
         wanted = wanted[silent(again)]
-    return crops
 
 
 def silent(crops: Crops) -> Bool[np.ndarray, " row"]:

@@ -20,6 +20,7 @@ Load = Callable[[int], np.ndarray]
 Way = Callable[[Load, range, int], Batches]
 
 AHEAD = 2  # batches that wait, ready, beside those in the making
+STEPS = 4  # in an element of tf.data, of which each costs as much as half a batch
 
 
 def has_tensorflow() -> bool:
@@ -49,7 +50,7 @@ def stream(
       start: first step.
       stop: the step after the last.
       rows: the rows of the global batch this host needs; all by default.
-      workers: batches computed at the same time.
+      workers: threads that make batches.
 
     Raises:
       Whatever `mixtures` raises, at the step that needs the batch.
@@ -74,29 +75,35 @@ def by_tf_data(load: Load, steps: range, workers: int) -> Batches:
     """The batches that ``load`` gives for the steps, through tf.data."""
     import tensorflow as tf  # 1.7 s, and of no use to those who only want the model
 
-    failures: list[Exception] = []
+    failures: dict[int, Exception] = {}
 
-    def guarded(step: np.integer) -> np.ndarray:
-        try:
-            return load(int(step))
-        except Exception as error:
-            failures.append(error)
-            raise
+    def element(first: np.integer) -> list[np.ndarray]:
+        batches = [np.empty(0, np.float32)] * STEPS
+        for place, step in enumerate(within(int(first))):
+            try:
+                batches[place] = load(step)
+            except Exception as error:
+                failures[step] = error
+                break
+        return batches
+
+    def within(first: int) -> range:
+        return range(first, min(first + STEPS, steps.stop))
 
     # The accelerator's memory is JAX's. Only TensorFlow's first user can say so, hence not later.
     tf.config.set_visible_devices([], "GPU")
-    batches = (
-        tf.data.Dataset.range(steps.start, steps.stop)
+    elements = (
+        tf.data.Dataset.range(steps.start, steps.stop, STEPS)
         .map(
-            lambda step: tf.numpy_function(guarded, [step], tf.float32, stateful=False),
+            lambda first: tf.numpy_function(element, [first], [tf.float32] * STEPS, stateful=False),
             num_parallel_calls=workers,
             deterministic=True,
         )
-        .prefetch(AHEAD)
+        .prefetch(1)
     )
-    try:
-        yield from batches.as_numpy_iterator()
-    except tf.errors.OpError:
-        if failures:
-            raise failures[0] from None
-        raise
+    firsts = range(steps.start, steps.stop, STEPS)
+    for first, batches in zip(firsts, elements.as_numpy_iterator(), strict=True):
+        for step, batch in zip(within(first), batches, strict=False):
+            if step in failures:
+                raise failures[step]
+            yield batch

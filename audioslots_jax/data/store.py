@@ -7,7 +7,7 @@
     DIR/metadata/         the metadata of LibriMix, copied
     DIR/verified.json     size and date of every file when its checksum was last computed
 
-`audioslots_jax.data.prepare` writes it. Samples are read with ``pread`` rather than through a
+`audioslots_jax.data.prepare` writes it. Samples are read with ``preadv`` rather than through a
 memory map, so that a process does not grow with what it has read, and a lost disk is an error
 instead of a crash.
 """
@@ -126,16 +126,19 @@ class Packed:
         Raises:
           UserError: if a part of the store is lost or cut off.
         """
-        counts = np.clip(self.frames[indices] - starts, 0, out.shape[1])
-        # The scale is a power of two, so that this rounds just as gain x sample does.
-        factors = gains * self._scale[indices]
+        samples = out.shape[1]
+        counts = np.clip(self.frames[indices] - starts, 0, samples)
+        units = np.empty(out.shape, SAMPLE)
         places = zip(
             self._part[indices].tolist(), (self._start[indices] + starts).tolist(),
-            counts.tolist(), factors, out, strict=True,
+            counts.tolist(), units, strict=True,
         )  # fmt: skip
-        for part, start, count, factor, crop in places:
-            np.multiply(self._samples.read(part, start, count), factor, out=crop[:count])
-            crop[count:] = 0
+        for part, start, count, crop in places:
+            self._samples.read(part, start, crop[:count])
+            if count < samples:
+                crop[count:] = 0
+        # The scale is a power of two, so that this rounds just as gain x sample does.
+        np.multiply(units, (gains * self._scale[indices])[:, None], out=out)
 
 
 class Samples:
@@ -147,20 +150,18 @@ class Samples:
         self._files = [os.open(path, os.O_RDONLY) for path in paths]
         weakref.finalize(self, _close, self._files)
 
-    def read(self, part: int, start: int, count: int) -> Int16[np.ndarray, " sample"]:
-        """``count`` samples of a part.
+    def read(self, part: int, start: int, out: Int16[np.ndarray, " sample"]) -> None:
+        """Fills ``out`` with samples of a part.
 
         Raises:
           UserError: if they are not there any more.
         """
-        size = SAMPLE.itemsize
         try:
-            content = os.pread(self._files[part], count * size, start * size)
+            found = os.preadv(self._files[part], [out.data], start * SAMPLE.itemsize)
         except OSError as error:
             raise UserError(f"{self.paths[part]} cannot be read ({error.strerror}).") from None
-        if len(content) < count * size:
+        if found < out.nbytes:
             raise UserError(f"{self.paths[part]} is cut off; {AGAIN}.")
-        return np.frombuffer(content, SAMPLE)
 
 
 def _close(files: list[int]) -> None:

@@ -3,7 +3,7 @@ import pytest
 
 from audioslots_jax import UserError
 from audioslots_jax.data import Libri2Mix, OfficialMixing, Voices
-from audioslots_jax.data.pipeline import by_tf_data, by_threads, stream
+from audioslots_jax.data.pipeline import STEPS, by_tf_data, by_threads, stream
 
 VOICES = Voices(sample_rate=8000, samples=100)
 
@@ -40,10 +40,20 @@ def test_threads_and_tf_data_give_the_same(workers):
     def load(step):
         return VOICES.batch(0, step, range(2), 2)
 
-    steps = range(10_000_000, 10_000_012)
-    found = [list(way(load, steps, workers)) for way in (by_threads, by_tf_data)]
-    np.testing.assert_array_equal(*found)
-    assert len(found[0]) == 12
+    for count in (1, STEPS, 3 * STEPS - 1):
+        steps = range(10_000_000, 10_000_000 + count)
+        found = [list(way(load, steps, workers)) for way in (by_threads, by_tf_data)]
+        np.testing.assert_array_equal(*found)
+        assert len(found[0]) == count
+
+
+@pytest.mark.parametrize("way", [by_threads, by_tf_data])
+def test_a_batch_stays_as_it_is_while_others_are_made(stored, way):
+    """Their memory is used again, but not before they are gone."""
+    mixtures = OfficialMixing(Libri2Mix(stored, "train-100"), samples=4000)
+    batches = list(way(lambda step: mixtures.batch(0, step, range(4), 4), range(40), 2))
+    for step, batch in enumerate(batches):
+        np.testing.assert_array_equal(batch, mixtures.batch(0, step, range(4), 4))
 
 
 @pytest.mark.parametrize("way", [by_threads, by_tf_data])
@@ -60,17 +70,18 @@ def test_only_what_is_asked_for_is_made_ahead_of_time(way):
         next(batches)
     batches.close()
     assert min(made) == 10_000_000
-    assert 5 <= len(made) <= 5 + 16
+    assert 5 <= len(made) <= 5 + 4 * STEPS
 
 
 @pytest.mark.parametrize("way", [by_threads, by_tf_data])
 def test_what_goes_wrong_in_a_worker_arrives_as_it_was(way):
     def load(step):
-        if step == 2:
+        if step >= 6:
             raise UserError("the disk is gone.")
         return VOICES.batch(0, step, range(2), 2)
 
-    batches = way(load, range(5), 1)
-    next(batches), next(batches)
+    batches = way(load, range(11), 1)
+    for _ in range(6):
+        next(batches)
     with pytest.raises(UserError, match=r"^the disk is gone\.$"):
         next(batches)
