@@ -22,3 +22,13 @@ def test_decoder_speed():
 def test_matching_speed():
     printed = run("experiments/matching_speed/run.py", "--repeats=1")
     assert len(re.findall(r"^\| \d \|", printed, re.MULTILINE)) == 7
+
+
+def test_input_speed():
+    printed = run("experiments/input_speed/run.py", "--rounds=1", "--seconds=0.1")
+    assert int(re.search(r"prepare: ([\d,]+) x real time", printed)[1].replace(",", "")) > 0
+    assert len(re.findall(r"^\| (?:official|dynamic|pre-mixed) [^|]*\| [1-9]", printed, re.M)) >= 4
+    resident = [int(size) for size in re.findall(r"h \| [\d.,]+ GB \| (\d+) MB", printed)]
+    assert len(resident) == 3
+    # A memory map of the largest would have grown by the 500 MB that were read.
+    assert resident[2] < resident[0] + 100

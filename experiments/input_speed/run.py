@@ -179,7 +179,7 @@ def audio_seconds(root: Path) -> float:
 
 
 def write_noise(root: Path) -> Path:
-    """Forty utterances of 12 s, and metadata that pairs them."""
+    """Forty utterances of 12 s of noise, and metadata that pairs them."""
     random = np.random.default_rng(0)
     subset = SPLITS[SPLIT]
     lines = ["mixture_ID,source_1_path,source_1_gain,source_2_path,source_2_gain"]
