@@ -57,8 +57,8 @@ def _prepare(arguments: argparse.Namespace) -> str:
 
 
 def _hertz(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of Hz above 0")
+    if not text.isdecimal() or not 1000 <= int(text) <= 384_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of Hz from 1000 to 384000")
     return int(text)
 
 

@@ -19,9 +19,10 @@ gives the same assignments on the device.
 
 Training mixes the official pairs; --config.data.mixing=dynamic makes new pairs of train-360's
 utterances in every epoch, at levels as in LibriMix (from a store only). The paper does not say what
-it does with crops in which a source is silent, as after the end of the shorter utterance. They are
-kept, and teach the model to leave a slot empty; --config.data.silence=redraw takes another place in
-the mixture instead. Held-out crops are always official and never silent, for silence has no SI-SNR.
+it does with crops in which a source is silent, as after the end of the shorter utterance: of 30
+official rows of train-100, 28 % of the crops (and 3 % have no sound at all). They are kept, with
+silence as the target; --config.data.silence=redraw takes another place in the mixture instead.
+Held-out crops are always official and never silent, for silence has no SI-SNR.
 
 Where the paper is silent, sizes are fields below with the values that this project chose; group
 norm, pre-norm layers, ReLU, the 3x3 root block without pooling and the choice of the first 256 of

@@ -29,7 +29,10 @@ def run(*arguments):
     [
         ((), "COMMAND"),
         (("prepare",), "ROOT, --output"),
-        (("prepare", "nowhere", "--output=out"), "error: ROOT: there is no folder nowhere"),
+        (
+            ("prepare", "nowhere", "--output=out"),
+            "^error: ROOT: there is no folder .*/nowhere; name one",
+        ),
         (
             ("prepare", ".", "--output=out", "--sample-rate=0"),
             "--sample-rate: '0' is no whole number",

@@ -7,6 +7,7 @@ what 136 to 472 GB of mixtures on disk would.
 
 import contextlib
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, overload
@@ -14,7 +15,13 @@ from typing import NamedTuple, overload
 import numpy as np
 from jaxtyping import Float32, Int
 
-from audioslots_jax.data.utterances import SAMPLE_RATE, BadUtteranceError, open_utterances
+from audioslots_jax.data.store import Store, is_store, open_store
+from audioslots_jax.data.utterances import (
+    SAMPLE_RATE,
+    BadUtteranceError,
+    Utterances,
+    find_utterances,
+)
 from audioslots_jax.errors import UserError
 
 SOURCES = 2
@@ -78,7 +85,7 @@ class Libri2Mix(Sequence[Mixture]):
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | Store,
         split: str,
         mode: str = "min",
         *,
@@ -89,7 +96,7 @@ class Libri2Mix(Sequence[Mixture]):
 
         Args:
           root: holds ``LibriSpeech/`` and ``metadata/Libri2Mix/``, or is a store that
-            ``audioslots prepare`` made of such a folder.
+            ``audioslots prepare`` made of such a folder; or an open store.
           split: a name in `SPLITS`.
           mode: ``min`` cuts to the shorter source, ``max`` pads to the longer one.
           seconds: then cut or pad to this length; the paper has 10 s in mode ``max``.
@@ -105,19 +112,21 @@ class Libri2Mix(Sequence[Mixture]):
                 f"Libri2Mix has splits {', '.join(SPLITS)} and modes {', '.join(MODES)}, not "
                 f"{split!r} and {mode!r}."
             )
-        root = Path(root).expanduser()
-        rows = read_metadata(metadata_path(root, split))
+        if seconds is not None and not 0 < seconds < math.inf:
+            raise ValueError(f"seconds is {seconds}; it must be above 0 and finite.")
+        source: Path | Store = root if isinstance(root, Store) else Path(root).expanduser()
+        if isinstance(source, Path) and is_store(source):
+            source = open_store(source, SAMPLE_RATE)
+        folder = source.path if isinstance(source, Store) else source
+        rows = read_metadata(metadata_path(folder, split))
         names = [name for row in rows for name in row.utterances]
-        utterances = open_utterances(root, names)
+        utterances = find_utterances(source, names)
         complete = utterances.present.reshape(-1, SOURCES).all(axis=1)
-        missing = sorted({names[i] for i in np.flatnonzero(~utterances.present)})
-        if missing and not (allow_missing and complete.any()):
+        if not complete.all() and not (allow_missing and complete.any()):
             raise UserError(
-                f"{root} lacks {len(missing)} of the utterances that Libri2Mix {split} is made of "
-                f"({', '.join(missing[:3])}{', ...' if missing[3:] else ''}); put LibriSpeech's "
-                f"{SPLITS[split]} there, or use the {complete.sum()} mixtures of {len(rows)} that "
-                "are complete: allow_missing=True, on the command line "
-                "--config.data.allow_missing=True."
+                f"{lacking(folder, split, names, utterances)}, or use the {complete.sum()} "
+                f"mixtures of {len(rows)} that are complete: allow_missing=True, on the command "
+                "line --config.data.allow_missing=True."
             )
         self._rows, self._utterances = rows, utterances
         self._gains = np.array([row.gains for row in rows]).astype(np.float32)
@@ -211,6 +220,16 @@ def mix(
     return sources, sources.sum(axis=0)
 
 
+def lacking(folder: Path, split: str, names: Sequence[str], utterances: Utterances) -> str:
+    """How many of the named utterances of a split are missing, which, and what to do, so far."""
+    missing = sorted({names[int(i)] for i in np.flatnonzero(~utterances.present)})
+    return (
+        f"{folder} lacks {len(missing)} of the utterances that Libri2Mix {split} is made of "
+        f"({', '.join(missing[:3])}{', ...' if missing[3:] else ''}); put LibriSpeech's "
+        f"{SPLITS[split]} there"
+    )
+
+
 def metadata_path(root: Path, split: str) -> Path:
     """Where a folder or a store has the metadata of a split."""
     return root / METADATA / f"libri2mix_{SPLITS[split]}.csv"
@@ -223,10 +242,11 @@ def read_metadata(path: Path) -> list[Row]:
       UserError: if it is missing, has no rows or other columns, or a row that cannot be.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            lines = [(reader.line_num, line) for line in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no CSV"
         raise UserError(
             f"{path} cannot be read ({reason}); Libri2Mix needs a folder that holds LibriSpeech/ "
             f"and {METADATA}/, or a store made of one by `audioslots prepare`."
@@ -234,7 +254,7 @@ def read_metadata(path: Path) -> list[Row]:
     if not lines:
         raise UserError(f"{path} has no rows; fetch the official metadata again.")
     rows = []
-    for number, line in enumerate(lines, start=2):
+    for number, line in lines:
         try:
             row = Row(
                 line["mixture_ID"],
@@ -242,6 +262,8 @@ def read_metadata(path: Path) -> list[Row]:
                 (float(line["source_1_gain"]), float(line["source_2_gain"])),
             )
             speakers = row.speaker_ids
+            if not all(0 < gain < math.inf for gain in row.gains):
+                raise ValueError
         except KeyError as error:
             raise UserError(
                 f"{path} has no column {error}; fetch the official metadata again."

@@ -9,15 +9,12 @@ import numpy as np
 from audioslots_jax.data.libri2mix import SPLITS, Libri2Mix
 from audioslots_jax.data.mixing import DynamicMixing, OfficialMixing
 from audioslots_jax.data.mixtures import Mixtures, fingerprint
-from audioslots_jax.data.recordings import scan
+from audioslots_jax.data.recordings import HELD_OUT, TRAIN, is_divided, scan
 from audioslots_jax.data.speakers import Speakers, hold_out
-from audioslots_jax.data.store import Packed, is_store, open_store
+from audioslots_jax.data.store import Packed, Store, is_store, open_store, read_index
 from audioslots_jax.data.utterances import SAMPLE_RATE
 from audioslots_jax.data.voices import Voices
 from audioslots_jax.errors import UserError
-
-# A folder that brings its own division into speakers to train on and others to score.
-TRAIN, HELD_OUT = "train", "dev"
 
 
 class Opened(NamedTuple):
@@ -50,7 +47,9 @@ def _open_voices(config: Any, samples: int) -> Opened:
 
 def _open_libri2mix(config: Any, samples: int) -> Opened:
     """The store or folder of ``config.root``; held-out mixtures are official ones in any case."""
-    root = Path(config.root).expanduser()
+    root: Path | Store = Path(config.root).expanduser()
+    if isinstance(root, Path) and is_store(root):
+        root = open_store(root, SAMPLE_RATE)
     official = functools.partial(Libri2Mix, root, mode="max", allow_missing=config.allow_missing)
     held_out = official(split=config.eval_split)
     train: Mixtures
@@ -69,15 +68,19 @@ def _open_libri2mix(config: Any, samples: int) -> Opened:
     )
 
 
-def _open_split(root: Path, split: str, samples: int) -> tuple[Packed, list[object]]:
+def _open_split(store: Path | Store, split: str, samples: int) -> tuple[Packed, list[object]]:
     """The utterances of a split that dynamic mixing can use, and what tells them from others."""
-    if not is_store(root):
+    if isinstance(store, Path):
         raise UserError(
             "data.mixing: dynamic mixing needs to know how loud each utterance is; run `audioslots "
-            f"prepare {root} --output STORE` once, and train with --config.data.root=STORE."
+            f"prepare {store} --output STORE` once, and train with --config.data.root=STORE."
         )
-    store = open_store(root, SAMPLE_RATE)
     subset = np.char.startswith(store.table["name"], f"{SPLITS[split]}/".encode())
+    if not subset.any():
+        raise UserError(
+            f"data.split: the store {store.path} has no utterances of {SPLITS[split]}; add them to "
+            "LibriSpeech/ and prepare it again."
+        )
     usable = subset & np.isfinite(store.table["loudness"]) & (store.table["frames"] >= samples)
     table = store.table[usable]
     parts = zip(table["name"].tolist(), table["frames"].tolist(), strict=True)
@@ -102,12 +105,16 @@ def _open_speakers(config: Any, samples: int) -> Opened:
                 f"{folder} has usable recordings of {len(found)} speaker(s), but a mixture needs "
                 f"{config.sources} different ones (data.sources)."
             )
-    paths = [{r.path.resolve() for rs in part.values() for r in rs} for part in (train, held_out)]
-    if shared := paths[0] & paths[1]:
-        raise UserError(
-            f"data.eval_root: {len(shared)} recordings are trained on too ({min(shared)}); name a "
-            "folder of other speakers."
+    if config.eval_root:
+        trained, scored = (
+            {recording.path.resolve() for of_speaker in part.values() for recording in of_speaker}
+            for part in (train, held_out)
         )
+        if shared := trained & scored:
+            raise UserError(
+                f"data.eval_root: {len(shared)} recordings are trained on too ({min(shared)}); "
+                "name a folder of other speakers."
+            )
     recordings = [
         (part, speaker, recording.path.name, recording.frames, recording.sample_rate)
         for part, found in ((TRAIN, train), (HELD_OUT, held_out))
@@ -125,9 +132,10 @@ def _roots(config: Any) -> tuple[Path, Path | None]:
     root = Path(config.root).expanduser()
     if config.eval_root:
         return root, Path(config.eval_root).expanduser()
-    if (root / TRAIN).is_dir() and (root / HELD_OUT).is_dir():
-        return root / TRAIN, root / HELD_OUT
-    return root, None
+    divided = is_divided(root)
+    if is_store(root):
+        divided = {TRAIN, HELD_OUT} <= set(read_index(root)["subsets"])
+    return (root / TRAIN, root / HELD_OUT) if divided else (root, None)
 
 
 KINDS = {"voices": _open_voices, "speakers": _open_speakers, "libri2mix": _open_libri2mix}

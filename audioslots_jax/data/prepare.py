@@ -1,6 +1,7 @@
 """Packs LibriSpeech, or any folder of speakers, into a store. See `audioslots_jax.data.store`."""
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import io
@@ -9,7 +10,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,17 +27,21 @@ from audioslots_jax.data.libri2mix import METADATA
 from audioslots_jax.data.mixtures import decibels
 from audioslots_jax.data.parallel import ordered_map
 from audioslots_jax.data.recordings import (
+    HELD_OUT,
     SILENT_DB,
+    TRAIN,
     Unusable,
+    is_divided,
     left_out,
     list_speakers,
     mono_blocks,
+    readable,
 )
+from audioslots_jax.data.utterances import LIBRISPEECH
 from audioslots_jax.errors import UserError
 
 PART_BYTES = 256 << 20  # of recordings in a part, where an interrupted run continues
 AHEAD = 16  # recordings decoded while the one before them is written
-LIBRISPEECH = "LibriSpeech"
 
 
 class Source(NamedTuple):
@@ -49,7 +54,7 @@ class Source(NamedTuple):
     changed: int
 
 
-class Packed(NamedTuple):
+class Encoded(NamedTuple):
     """A recording as the store has it; see `store.utterance_dtype`."""
 
     samples: Int16[np.ndarray, " sample"]
@@ -68,7 +73,7 @@ def prepare(root: Path, output: Path, sample_rate: int) -> str:
 
     Args:
       root: holds ``LibriSpeech/`` (and ``metadata/Libri2Mix/``, which is copied), or a folder per
-        speaker.
+        speaker, or ``train/`` and ``dev/`` with a folder per speaker each.
       output: the store's folder.
       sample_rate: in Hz; recordings at other rates are resampled. Several channels are mixed down.
 
@@ -79,50 +84,69 @@ def prepare(root: Path, output: Path, sample_rate: int) -> str:
     Raises:
       UserError: if there is nothing to pack, or ``output`` is something else or cannot be written.
     """
-    sources, metadata = find_sources(root)
-    parts = divide(sources)
-    if output.is_dir() and not store.is_store(output) and any(output.iterdir()):
-        raise UserError(f"--output: {output} holds something else; name a new folder.")
+    found = find(root)
+    parts = divide(found.sources)
+    _check_output(output)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        records = _records(output, parts, sample_rate)
-        kept = sum(record is not None for record in records)
-        if kept < len(parts):
-            (output / store.INDEX).unlink(missing_ok=True)
-        bar = tqdm(
-            total=sum(source.bytes for source in sources), desc=f"packing {root}",
-            unit="B", unit_scale=True, mininterval=0.1 if sys.stderr.isatty() else 10,
-        )  # fmt: skip
-        with bar, warnings.catch_warnings():
-            # pyloudnorm suppresses these itself, but in threads that undo each other's filters.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            for number, part in enumerate(parts):
-                if records[number] is None:
-                    records[number] = _write_part(output, number, part, sample_rate, bar)
-                else:
-                    bar.update(sum(source.bytes for source in part))
-        return _finish(output, [r for r in records if r], metadata, sample_rate, kept)
+        with _locked(output):
+            records, intact = _records(output, parts, sample_rate)
+            kept = sum(record is not None for record in records)
+            if kept < len(parts):
+                (output / store.INDEX).unlink(missing_ok=True)
+            bar = tqdm(
+                total=sum(source.bytes for source in found.sources), desc=f"packing {root}",
+                unit="B", unit_scale=True, mininterval=0.1 if sys.stderr.isatty() else 10,
+            )  # fmt: skip
+            with bar, warnings.catch_warnings():
+                # pyloudnorm suppresses these itself, but in threads that undo each other's filters.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                for number, part in enumerate(parts):
+                    if records[number] is None:
+                        records[number] = _write_part(output, number, part, sample_rate, bar)
+                    else:
+                        bar.update(sum(source.bytes for source in part))
+            summary = _finish(output, [record for record in records if record], found, sample_rate)
+            return f"{summary}; all checksums hold." if intact else f"{summary}."
     except OSError as error:
         raise UserError(
-            f"{error.filename or output}: {error.strerror}; then the same command continues."
+            f"{error.filename or output}: {error.strerror}; put that right, and the same command "
+            "continues."
         ) from None
 
 
-def find_sources(root: Path) -> tuple[list[Source], list[Path]]:
-    """The recordings under ``root`` in the order of their names, and the metadata beside them.
+class Found(NamedTuple):
+    """What there is to pack.
+
+    Attributes:
+      sources: the recordings, in the order of their names.
+      subsets: the folders that divide them, as LibriSpeech's, or ``train`` and ``dev``.
+      metadata: LibriMix's, beside LibriSpeech.
+    """
+
+    sources: list[Source]
+    subsets: list[str]
+    metadata: list[Path]
+
+
+def find(root: Path) -> Found:
+    """The recordings under ``root``.
 
     Raises:
       UserError: if there are none.
     """
+    root = root.resolve()  # whose name counts, if it is LibriSpeech's
     if not root.is_dir():
         raise UserError(f"ROOT: there is no folder {root}; name one that holds recordings.")
     base = root / LIBRISPEECH if (root / LIBRISPEECH).is_dir() else root
+    subsets: list[str] = []
+    metadata: list[Path] = []
     if base.name == LIBRISPEECH:
-        speakers = [pair for subset in base.iterdir() if subset.is_dir()
-                    for pair in list_speakers(subset)]  # fmt: skip
+        subsets = sorted(folder.name for folder in base.iterdir() if folder.is_dir())
         metadata = sorted((base.parent / METADATA).glob("*.csv"))
-    else:
-        speakers, metadata = list_speakers(base), []
+    elif is_divided(base):
+        subsets = [HELD_OUT, TRAIN]
+    speakers = [pair for subset in subsets or [""] for pair in list_speakers(base / subset)]
     if not speakers:
         raise UserError(
             f"ROOT: no recordings in {root}; it must hold {LIBRISPEECH}/, or a folder per speaker."
@@ -132,7 +156,7 @@ def find_sources(root: Path) -> tuple[list[Source], list[Path]]:
         status = path.stat()
         name = path.relative_to(base).as_posix()
         sources.append(Source(name, speaker, path, status.st_size, status.st_mtime_ns))
-    return sorted(sources, key=lambda source: source.name.encode()), metadata
+    return Found(sorted(sources, key=lambda source: os.fsencode(source.name)), subsets, metadata)
 
 
 def divide(sources: Sequence[Source]) -> list[list[Source]]:
@@ -148,33 +172,35 @@ def divide(sources: Sequence[Source]) -> list[list[Source]]:
     return parts
 
 
-def pack(source: Source, sample_rate: int) -> Packed | Unusable:
+def pack(source: Source, sample_rate: int) -> Encoded | Unusable:
     """A recording as the store has it, or why it cannot be used.
 
     Samples are whole numbers of 16 bits in units of a power of two that is small enough for the
     peak. A 16-bit file at the store's rate is thus kept exactly.
     """
     try:
-        with soundfile.SoundFile(source.path) as file:
+        with soundfile.SoundFile(os.fsencode(source.path)) as file:
             rate = file.samplerate
             blocks = list(mono_blocks(file))
     except (soundfile.SoundFileError, OSError):
         return Unusable("unreadable")
     except Unusable as problem:
         return problem
-    audio = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    if not blocks:
+        return Unusable("empty")
+    audio = np.concatenate(blocks)
     if rate != sample_rate:
         audio = soxr.resample(audio, rate, sample_rate)
-    rms = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))) if len(audio) else 0.0
+    rms = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
     if rms < decibels(SILENT_DB):
         return Unusable("silent")
-    low, high = float(audio.min()), float(audio.max())
+    low, high = float(np.min(audio)), float(np.max(audio))
     peak = max(-low, high)
     scale = 2.0 ** (np.frexp(peak)[1] - 16)
     while np.rint(high / scale) > 32767 or np.rint(low / scale) < -32768:
         scale *= 2
     samples = np.rint(audio * np.float32(1 / scale)).astype(store.SAMPLE)
-    return Packed(samples, scale, rms, peak, loudness(audio, sample_rate), rate != sample_rate)
+    return Encoded(samples, scale, rms, peak, loudness(audio, sample_rate), rate != sample_rate)
 
 
 def loudness(audio: Float32[np.ndarray, " sample"], sample_rate: int) -> float:
@@ -185,6 +211,33 @@ def loudness(audio: Float32[np.ndarray, " sample"], sample_rate: int) -> float:
     with np.errstate(all="ignore"):
         lufs = float(meter.integrated_loudness(audio))
     return lufs if np.isfinite(lufs) else float("nan")
+
+
+def _check_output(output: Path) -> None:
+    """Refuses to write among files that are not a store's."""
+    ours = {store.INDEX, store.VERIFIED, store.LOCK, METADATA.parts[0]}
+    others = [
+        path.name
+        for path in (output.iterdir() if output.is_dir() else ())
+        if not store.is_part(path) and path.name.removesuffix(".unfinished") not in ours
+    ]
+    if others:
+        raise UserError(
+            f"--output: {output} holds something else ({others[0]}); name a new folder."
+        )
+
+
+@contextlib.contextmanager
+def _locked(output: Path) -> Iterator[None]:
+    """Keeps others from writing the same store; the system releases it when the process ends."""
+    with open(output / store.LOCK, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"--output: another `audioslots prepare` is writing {output}; wait for it."
+            ) from None
+        yield
 
 
 def _write_part(
@@ -206,14 +259,15 @@ def _write_part(
     with contextlib.closing(packed), open(unfinished, "wb") as file:
         for source, found in zip(part, packed, strict=True):
             if isinstance(found, Unusable):
-                problems.setdefault(str(found), []).append(source.name)
+                problems.setdefault(str(found), []).append(readable(source.name))
             else:
                 content = found.samples.tobytes()
                 file.write(content)
                 checksum.update(content)
                 numbers = (found.scale, found.rms, found.peak, found.loudness)
                 place = (number, start, len(found.samples))
-                rows.append((source.name.encode(), source.speaker.encode(), *place, *numbers))
+                names = (os.fsencode(source.name), os.fsencode(source.speaker))
+                rows.append((*names, *place, *numbers))
                 start += len(found.samples)
                 resampled += found.resampled
             speed = start / sample_rate / (time.monotonic() - started)
@@ -243,8 +297,12 @@ def _write_part(
 
 def _records(
     output: Path, parts: Sequence[Sequence[Source]], sample_rate: int
-) -> list[dict[str, Any] | None]:
-    """The records of parts that are there, of these very sources, and whole."""
+) -> tuple[list[dict[str, Any] | None], bool]:
+    """The records of parts that are there, of these very sources, and whole.
+
+    Returns:
+      A record or nothing for each part, and whether they are a finished store that is intact.
+    """
     records: list[dict[str, Any] | None] = []
     for number, part in enumerate(parts):
         try:
@@ -254,12 +312,20 @@ def _records(
             fits = False
         records.append(record if fits else None)
     files = {name: file for record in records if record for name, file in record["files"].items()}
+    finished = intact = (output / store.INDEX).exists()
+    if finished:
+        try:
+            files |= store.read_index(output)["files"]
+        except UserError as error:
+            print(error)
+            intact = False
     # Somebody who prepares a finished store again wants to know whether it is whole.
-    finished = (output / store.INDEX).exists()
     for name, problem in store.damaged(output, files, everything=finished):
         print(f"{output / name} {problem}; it is written again.")
-        records[int(name[len("part-") :].split(".")[0])] = None
-    return records
+        intact = False
+        if store.PART.fullmatch(name):
+            records[int(name.removeprefix("part-").split(".")[0])] = None
+    return records, intact and None not in records
 
 
 def _listing(part: Sequence[Source], sample_rate: int) -> str:
@@ -268,46 +334,35 @@ def _listing(part: Sequence[Source], sample_rate: int) -> str:
     return hashlib.sha256(repr((store.FORMAT, sample_rate, listed)).encode()).hexdigest()
 
 
-def _finish(
-    output: Path,
-    records: Sequence[dict[str, Any]],
-    metadata: Sequence[Path],
-    sample_rate: int,
-    kept: int,
-) -> str:
+def _finish(output: Path, records: Sequence[dict[str, Any]], found: Found, sample_rate: int) -> str:
     """Removes what an earlier, larger store left over, adds the metadata and seals the store."""
     files = {name: file for record in records for name, file in record["files"].items()}
     keep = {f"part-{number:05d}.json" for number in range(len(records))} | files.keys()
     for path in output.glob("part-*"):
-        if path.name not in keep:
+        if path.name not in keep and store.is_part(path):
             path.unlink()
-    (output / METADATA).mkdir(parents=True, exist_ok=True)
-    for path in metadata:
+    for path in found.metadata:
+        (output / METADATA).mkdir(parents=True, exist_ok=True)
         write_atomically(output / METADATA / path.name, path.read_bytes())
         files[f"{METADATA}/{path.name}"] = store.described(path)
     tables = [np.load(output / name) for name in files if name.endswith(".npy")]
-    if not any(map(len, tables)):
-        raise UserError(f"ROOT: nothing usable{_left_out(records, 0)}.")
-    store.write_index(output, sample_rate, files)
-    store.remember(output, files)
     utterances = sum(map(len, tables))
-    frames = sum(int(table["frames"].sum()) for table in tables)
-    speakers = len({speaker for table in tables for speaker in table["speaker"]})
-    resampled = sum(record["resampled"] for record in records)
-    size = sum(file["bytes"] for file in files.values())
-    return (
-        f"{output}: {utterances:,} utterances of {speakers:,} speakers, "
-        f"{frames / sample_rate / 3600:,.2f} h at {sample_rate} Hz, {size / 1e9:,.2f} GB"
-        + (f"; {resampled:,} resampled to {sample_rate} Hz" if resampled else "")
-        + _left_out(records, utterances)
-        + ("; all checksums hold" if kept == len(records) else "")
-        + "."
-    )
-
-
-def _left_out(records: Sequence[dict[str, Any]], utterances: int) -> str:
     problems: dict[str, list[str]] = {}
     for record in records:
         for kind, names in record["left_out"].items():
             problems.setdefault(kind, []).extend(names)
-    return left_out(problems, utterances + sum(map(len, problems.values())))
+    problem = left_out(problems, len(found.sources))
+    if not utterances:
+        raise UserError(f"ROOT: nothing usable{problem}.")
+    store.write_index(output, sample_rate, found.subsets, files)
+    store.remember(output, files)
+    hours = sum(int(table["frames"].sum()) for table in tables) / sample_rate / 3600
+    speakers = len({speaker for table in tables for speaker in table["speaker"]})
+    resampled = sum(record["resampled"] for record in records)
+    size = sum(file["bytes"] for file in files.values()) / 1e9
+    return (
+        f"{output}: {utterances:,} utterances of {speakers:,} speakers, {hours:,.2f} h at "
+        f"{sample_rate} Hz, {size:,.2f} GB"
+        + (f"; {resampled:,} resampled to {sample_rate} Hz" if resampled else "")
+        + problem
+    )

@@ -16,13 +16,15 @@ from tqdm import tqdm
 
 from audioslots_jax.data.mixtures import decibels
 from audioslots_jax.data.parallel import ordered_map
-from audioslots_jax.data.store import Packed, is_store, open_store
+from audioslots_jax.data.store import Packed, is_store, open_store, read_index
 from audioslots_jax.errors import UserError
 
 SUFFIXES = frozenset(
     ".aif .aifc .aiff .au .avr .caf .flac .htk .iff .mp3 .nist .oga .ogg .opus .paf .pvf .rf64 "
     ".sds .sf .snd .sph .svx .voc .w64 .wav .wve .xi".split()
 )
+# A folder that brings its own division into speakers to train on and others to score.
+TRAIN, HELD_OUT = "train", "dev"
 SILENT_DB = -80.0
 NAMED = 50  # files of a kind that a summary names
 RESAMPLING_MARGIN = 0.02  # seconds of context on each side of a crop that is resampled
@@ -52,7 +54,7 @@ class RecordedFile(Recording):
     def read(self, start: int, frames: int) -> Float32[np.ndarray, " sample"]:
         """See `Recording`."""
         audio, _ = soundfile.read(
-            self.path, start=start, frames=frames, dtype="float32", always_2d=True
+            os.fsencode(self.path), start=start, frames=frames, dtype="float32", always_2d=True
         )
         if len(audio) < frames:
             raise OSError(f"{self.path} ends before frame {start + frames}")
@@ -116,7 +118,7 @@ def scan(
     Shows a progress bar. In a store all that is done already.
 
     Args:
-      root: a folder with one folder per speaker, or a store of such a folder.
+      root: a folder with one folder per speaker; or a store, or a subset ``STORE/<subset>``.
       field: the config's field that named it, for messages.
       sample_rate: the model's, in Hz.
       samples: length of a crop at that rate; shorter recordings are left out.
@@ -127,12 +129,15 @@ def scan(
     Raises:
       UserError: if there is no such folder, nothing usable in it, or the store is damaged.
     """
-    if not root.is_dir():
-        raise UserError(f"{field}: there is no folder {root}; give one with a folder per speaker.")
+    seconds = samples / sample_rate
     if is_store(root):
-        recordings, summary = _open_recordings(root, samples / sample_rate)
+        recordings, summary = _open_recordings(root, "", seconds)
+    elif is_store(root.parent) and root.name in read_index(root.parent)["subsets"]:
+        recordings, summary = _open_recordings(root.parent, root.name, seconds)
+    elif not root.is_dir():
+        raise UserError(f"{field}: there is no folder {root}; give one with a folder per speaker.")
     else:
-        recordings, summary = _read_recordings(root, field, sample_rate, samples / sample_rate)
+        recordings, summary = _read_recordings(root, field, sample_rate, seconds)
     if not recordings:
         raise UserError(f"{field}: nothing usable in {summary}")
     return recordings, summary
@@ -157,7 +162,7 @@ def _read_recordings(
         bar = tqdm(examined, f"reading {root}", len(files), unit="file", leave=False)
         for (speaker, path), found in zip(files, bar, strict=True):
             if isinstance(found, Unusable):
-                problems.setdefault(str(found), []).append(str(path.relative_to(root)))
+                problems.setdefault(str(found), []).append(readable(path.relative_to(root)))
                 continue
             recordings.setdefault(speaker, []).append(found)
             if found.sample_rate != sample_rate:
@@ -170,13 +175,16 @@ def _read_recordings(
     return recordings, summary + "."
 
 
-def _open_recordings(path: Path, seconds: float) -> tuple[dict[str, list[Recording]], str]:
+def _open_recordings(
+    path: Path, subset: str, seconds: float
+) -> tuple[dict[str, list[Recording]], str]:
     store = open_store(path)
-    utterances = store.select(np.arange(len(store.table)))
+    chosen = np.char.startswith(store.table["name"], f"{subset}/".encode() if subset else b"")
+    table, utterances = store.table[chosen], store.select(np.flatnonzero(chosen))
     recordings: dict[str, list[Recording]] = {}
     problems: dict[str, list[str]] = {}
-    for index, row in enumerate(store.table):
-        name, speaker = row["name"].decode(), row["speaker"].decode()
+    for index, row in enumerate(table):
+        name, speaker = os.fsdecode(row["name"]), os.fsdecode(row["speaker"])
         frames, rms = int(row["frames"]), float(row["rms"])
         if frames < np.ceil(seconds * store.sample_rate):
             problems.setdefault(f"shorter than {seconds:g} s", []).append(name)
@@ -184,8 +192,8 @@ def _open_recordings(path: Path, seconds: float) -> tuple[dict[str, list[Recordi
         stored = StoredRecording(path / name, frames, store.sample_rate, rms, utterances, index)
         recordings.setdefault(speaker, []).append(stored)
     total = sum(map(len, recordings.values()))
-    summary = f"{path}: {total} recordings of {len(recordings)} speakers"
-    return recordings, f"{summary}{left_out(problems, len(store.table))}."
+    summary = f"{path / subset}: {total} recordings of {len(recordings)} speakers"
+    return recordings, f"{summary}{left_out(problems, len(table))}."
 
 
 def list_speakers(root: Path) -> list[tuple[str, Path]]:
@@ -194,9 +202,24 @@ def list_speakers(root: Path) -> list[tuple[str, Path]]:
         (speaker.name, path)
         for speaker in sorted(root.iterdir())
         if speaker.is_dir()
-        for path in sorted(speaker.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and path.is_file()
+        for path in sorted(_files(speaker, frozenset()))
+        if path.suffix.lower() in SUFFIXES
     ]
+
+
+def _files(folder: Path, inside: frozenset[str]) -> Iterator[Path]:
+    """The files below a folder; links to folders are followed, but not round in a circle."""
+    inside |= {os.path.realpath(folder)}
+    for path in folder.iterdir():
+        if path.is_file():
+            yield path
+        elif path.is_dir() and os.path.realpath(path) not in inside:
+            yield from _files(path, inside)
+
+
+def is_divided(root: Path) -> bool:
+    """Whether a folder has its speakers in two subfolders, to train on and to score."""
+    return (root / TRAIN).is_dir() and (root / HELD_OUT).is_dir()
 
 
 def mono_blocks(file: soundfile.SoundFile) -> Iterator[Float32[np.ndarray, " sample"]]:
@@ -216,6 +239,11 @@ def mono_blocks(file: soundfile.SoundFile) -> Iterator[Float32[np.ndarray, " sam
         raise Unusable("truncated")
 
 
+def readable(name: str | Path) -> str:
+    """A file's name, which need not be of any encoding, as it can be printed."""
+    return os.fsencode(name).decode(errors="replace")
+
+
 def left_out(problems: Mapping[str, Sequence[str]], total: int) -> str:
     """The end of a summary that names the files left out, by what is wrong with them."""
     if not problems:
@@ -228,7 +256,7 @@ def _examine(path: Path, seconds: float) -> RecordedFile | Unusable:
     """A usable recording, or why the file is none."""
     frames, energy = 0, 0.0
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             rate = file.samplerate
             for mono in mono_blocks(file):
                 frames += len(mono)

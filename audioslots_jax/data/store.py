@@ -6,6 +6,7 @@
     DIR/part-00000.json   which files they are of; for `audioslots prepare` to continue
     DIR/metadata/         the metadata of LibriMix, copied
     DIR/verified.json     size and date of every file when its checksum was last computed
+    DIR/lock              held while `audioslots prepare` writes
 
 `audioslots_jax.data.prepare` writes it. Samples are read with ``preadv`` rather than through a
 memory map, so that a process does not grow with what it has read, and a lost disk is an error
@@ -16,6 +17,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,13 +32,14 @@ from audioslots_jax.data.parallel import ordered_map
 from audioslots_jax.errors import UserError
 
 FORMAT = 1
-INDEX, VERIFIED = "store.json", "verified.json"
+INDEX, VERIFIED, LOCK = "store.json", "verified.json", "lock"
+PART = re.compile(r"part-\d{5}\.(pcm|npy|json)(\.unfinished)?")
 SAMPLE = np.dtype("<i2")
 AGAIN = "run `audioslots prepare` with the same arguments again, which puts it right"
 
 
 def utterance_dtype(name: int, speaker: int) -> np.dtype:
-    """A row about an utterance, for names and speakers of up to so many bytes of UTF-8.
+    """A row about an utterance, for names and speakers of up to so many bytes.
 
     ``name`` is the file's path; ``start`` and ``frames`` are its place in ``part``, in samples;
     ``scale`` the amplitude of one unit, with full scale at 1; ``rms`` and ``peak`` are amplitudes;
@@ -57,18 +60,20 @@ class Store(NamedTuple):
     Attributes:
       path: its folder.
       sample_rate: of all utterances, in Hz.
+      subsets: the folders that divide its names, such as ``train-clean-360``, if any.
       table: a row of `utterance_dtype` for each utterance, in the order of their names.
       samples: where they are read.
     """
 
     path: Path
     sample_rate: int
+    subsets: list[str]
     table: Shaped[np.ndarray, " utterance"]
     samples: "Samples"
 
     def named(self, names: Sequence[str]) -> "Packed":
         """The utterances of these names; those that are missing are not `present`."""
-        wanted = np.array([name.encode() for name in names])
+        wanted = np.array([os.fsencode(name) for name in names])
         places = np.searchsorted(self.table["name"], wanted).clip(max=len(self.table) - 1)
         return self.select(places, self.table["name"][places] == wanted)
 
@@ -171,7 +176,12 @@ def _close(files: list[int]) -> None:
 
 def is_store(path: Path) -> bool:
     """Whether a folder is a store, or the beginning of one."""
-    return (path / INDEX).exists() or any(path.glob("part-*"))
+    return (path / INDEX).exists() or any(is_part(found) for found in path.glob("part-*"))
+
+
+def is_part(path: Path) -> bool:
+    """Whether a file is of a part of a store, or the beginning of one."""
+    return PART.fullmatch(path.name) is not None and path.is_file()
 
 
 def open_store(path: Path, sample_rate: int | None = None) -> Store:
@@ -194,11 +204,17 @@ def open_store(path: Path, sample_rate: int | None = None) -> Store:
             f"{path} is a store at {sealed['sample_rate']} Hz, and {sample_rate} Hz is needed; "
             f"prepare one with --sample-rate={sample_rate}."
         )
-    verify(path, sealed["files"])
-    parts = sorted(name for name in sealed["files"] if name.endswith(".npy"))
-    table = np.concatenate([np.load(path / name) for name in parts])
-    samples = Samples([(path / name).with_suffix(".pcm") for name in parts])
-    return Store(path, sealed["sample_rate"], table, samples)
+    try:
+        for name, problem in damaged(path, sealed["files"]):
+            raise UserError(f"the store {path} is damaged: {name} {problem}; {AGAIN}.")
+        parts = sorted(name for name in sealed["files"] if name.endswith(".npy"))
+        table = np.concatenate([np.load(path / name) for name in parts])
+        samples = Samples([(path / name).with_suffix(".pcm") for name in parts])
+    except OSError as error:
+        raise UserError(
+            f"the store {path} cannot be read: {error.filename}: {error.strerror}."
+        ) from None
+    return Store(path, sealed["sample_rate"], sealed["subsets"], table, samples)
 
 
 def read_index(path: Path) -> dict[str, Any]:
@@ -211,10 +227,8 @@ def read_index(path: Path) -> dict[str, Any]:
         sealed = json.loads((path / INDEX).read_text())
         seal = sealed.pop("seal")
     except FileNotFoundError:
-        raise UserError(
-            f"{path} is an unfinished store; {AGAIN.replace('mends', 'finishes')}."
-        ) from None
-    except (OSError, ValueError, KeyError, AttributeError):
+        raise UserError(f"{path} is an unfinished store; {AGAIN}.") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path / INDEX} is damaged; {AGAIN}.") from None
     if seal != _seal(sealed):
         raise UserError(f"{path / INDEX} is damaged; {AGAIN}.")
@@ -226,9 +240,12 @@ def read_index(path: Path) -> dict[str, Any]:
     return sealed
 
 
-def write_index(path: Path, sample_rate: int, files: Mapping[str, Any]) -> None:
+def write_index(
+    path: Path, sample_rate: int, subsets: Sequence[str], files: Mapping[str, Any]
+) -> None:
     """Finishes a store: ``files`` are its files, each as `described`."""
-    content = {"format": FORMAT, "sample_rate": sample_rate, "files": dict(files)}
+    content = {"format": FORMAT, "sample_rate": sample_rate, "subsets": list(subsets)}
+    content["files"] = dict(files)
     text = json.dumps({**content, "seal": _seal(content)}, indent=1)
     write_atomically(path / INDEX, f"{text}\n".encode())
 
@@ -244,22 +261,16 @@ def described(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": checksum}
 
 
-def verify(path: Path, files: Mapping[str, Any], *, everything: bool = False) -> None:
-    """Raises a `UserError` that names the first damaged file.
+def damaged(
+    path: Path, files: Mapping[str, Any], *, everything: bool = False
+) -> Iterator[tuple[str, str]]:
+    """Every damaged file, and what is wrong with it.
 
     Args:
       path: of the store.
       files: what each should be, as `described`.
       everything: compute all checksums, even of files that have not changed.
     """
-    for name, problem in damaged(path, files, everything=everything):
-        raise UserError(f"the store {path} is damaged: {name} {problem}; {AGAIN}.")
-
-
-def damaged(
-    path: Path, files: Mapping[str, Any], *, everything: bool = False
-) -> Iterator[tuple[str, str]]:
-    """Every damaged file, and what is wrong with it; see `verify`."""
     stamps = {} if everything else _read_stamps(path)
     suspects: list[str] = []
     whole: list[str] = []
@@ -306,9 +317,9 @@ def _stamp(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _read_stamps(path: Path) -> dict[str, list[int]]:
+def _read_stamps(path: Path) -> dict[str, Any]:
     try:
-        stamps: dict[str, list[int]] = json.loads((path / VERIFIED).read_text())
+        stamps = json.loads((path / VERIFIED).read_text())
     except (OSError, ValueError):
         return {}
-    return stamps
+    return stamps if isinstance(stamps, dict) else {}

@@ -42,6 +42,7 @@ from audioslots_jax.data.libri2mix import (
     SOURCES,
     SPLITS,
     Row,
+    lacking,
     metadata_path,
     mix,
     read_metadata,
@@ -379,11 +380,6 @@ def _files(split: str, rows: list[Row], folder: Path) -> Files:
     """
     names = [name for row in rows for name in row.utterances]
     utterances = FlacFiles(folder, names)
-    missing = sorted({names[i] for i in np.flatnonzero(~utterances.present)})
-    if missing:
-        raise UserError(
-            f"{folder} lacks {len(missing)} of the utterances that Libri2Mix {split} is made of "
-            f"({', '.join(missing[:3])}{', ...' if missing[3:] else ''}); put LibriSpeech's "
-            f"{SPLITS[split]} there."
-        )
+    if not utterances.present.all():
+        raise UserError(f"{lacking(folder, split, names, utterances)}.")
     return Files(rows, utterances.paths)

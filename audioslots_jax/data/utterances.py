@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float32, Int
 from audioslots_jax.data import store
 from audioslots_jax.errors import UserError
 
-SAMPLE_RATE = 16000  # of LibriSpeech, in Hz
+LIBRISPEECH = "LibriSpeech"
+SAMPLE_RATE = 16000  # in Hz
 
 
 @runtime_checkable
@@ -53,19 +54,16 @@ class BadUtteranceError(UserError):
         self.index = index
 
 
-def open_utterances(root: Path, names: Sequence[str]) -> Utterances:
-    """The named utterances of a folder.
+def find_utterances(root: Path | store.Store, names: Sequence[str]) -> Utterances:
+    """The named utterances of a store, or of a folder that holds ``LibriSpeech/``.
 
     Args:
-      root: a store that `audioslots prepare` made, or a folder that holds ``LibriSpeech/``.
+      root: the store or the folder.
       names: paths under ``LibriSpeech/``.
-
-    Raises:
-      UserError: if the store is unfinished, damaged or of another sampling rate.
     """
-    if not store.is_store(root):
-        return FlacFiles(root / "LibriSpeech", names)
-    return store.open_store(root, SAMPLE_RATE).named(names)
+    return (
+        root.named(names) if isinstance(root, store.Store) else FlacFiles(root / LIBRISPEECH, names)
+    )
 
 
 class FlacFiles:

@@ -135,6 +135,10 @@ def test_a_damaged_utterance_is_named_with_its_row(librimix, tmp_path):
         (f"{HEADER}\nm,s/1/a.flac,loud,s/2/b.flac,1\n", "line 2: a path or gain"),
         (f"{HEADER}\nm,a.flac,1,b.flac,1\n", "line 2: a path or gain"),
         (f"{HEADER}\nm,s/1/a.flac\n", "line 2: a path or gain"),
+        (f"{HEADER}\nm,s/1/a.flac,nan,s/2/b.flac,1\n", "line 2: a path or gain"),
+        (f"{HEADER}\n\n\nm,s/1/a.flac,0,s/2/b.flac,1\n", "line 4: a path or gain"),
+        (f"{HEADER}\nm,s/1/a.flac,1,s/2/b.flac,-inf\n", "line 2: a path or gain"),
+        (f'{HEADER}\nm,"s/1/{"a" * 200_000}', "cannot be read .it is no CSV"),
         (f"{HEADER}\nm,s/1/a.flac,1,s/1/b.flac,1\n", "line 2: mixture m has one speaker twice"),
     ],
 )
@@ -148,7 +152,16 @@ def test_wrong_metadata_is_one_sentence(tmp_path, text, sentence):
     assert "\n" not in str(caught.value)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_column(librimix, tmp_path):
+    shutil.copytree(librimix, tmp_path / "copy")
+    path = next((tmp_path / "copy").glob("metadata/*/*dev*"))
+    path.write_text("\ufeff" + path.read_text(), encoding="utf-8")
+    assert Libri2Mix(tmp_path / "copy", "dev").rows == Libri2Mix(librimix, "dev").rows
+
+
 @pytest.mark.parametrize("wrong", [("dev-clean", "min"), ("dev", "mean")])
 def test_unknown_splits_and_modes_are_refused(librimix, wrong):
     with pytest.raises(ValueError, match="splits train-100, train-360, dev, test and modes min"):
         Libri2Mix(librimix, *wrong)
+    with pytest.raises(ValueError, match=r"seconds is -1\.0; it must be above 0"):
+        Libri2Mix(librimix, "dev", seconds=-1.0)

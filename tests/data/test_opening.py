@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from audioslots_jax import UserError
-from audioslots_jax.data import DynamicMixing, OfficialMixing, open_data
+from audioslots_jax.data import DynamicMixing, OfficialMixing, open_data, store
 from audioslots_jax.training.config import check
 from configs import paper
 
@@ -38,6 +38,22 @@ def test_dynamic_mixing_needs_a_store(config):
     config.data.mixing = "dynamic"
     with pytest.raises(UserError, match=r"data\.mixing: .*`audioslots prepare .* STORE`"):
         open_data(config.data)
+
+
+def test_a_store_without_the_split_says_so(config, stored):
+    config.data.update(root=str(stored), mixing="dynamic", split="train-360")
+    with pytest.raises(UserError, match=r"data\.split: .* has no utterances of train-clean-360"):
+        open_data(config.data)
+
+
+def test_a_store_is_opened_once(config, stored, monkeypatch):
+    """On a medium that cannot be written its checksums are computed each time."""
+    opened = []
+    monkeypatch.setattr(store, "damaged", lambda *args, **_: opened.append(args) or ())
+    config.data.root = str(stored)
+    for config.data.mixing in ("official", "dynamic"):
+        open_data(config.data)
+    assert len(opened) == 2
 
 
 def test_dynamic_mixing_leaves_out_what_is_shorter_than_a_crop(config, stored):

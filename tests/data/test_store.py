@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pyloudnorm
@@ -17,7 +18,7 @@ import soundfile
 import soxr
 
 from audioslots_jax import UserError
-from audioslots_jax.data import open_store, prepare, scan, store
+from audioslots_jax.data import Libri2Mix, open_store, prepare, scan, store
 from audioslots_jax.data.recordings import read_crop
 from tests.data.files import SPEAKERS, SUBSETS, noise, tone, write, write_librimix
 
@@ -116,6 +117,7 @@ DAMAGE = {
     "a flipped bit": ("part-00001.pcm", lambda path: flip(path, 20_001)),
     "a flipped bit in the index": ("part-00001.npy", lambda path: flip(path, 150)),
     "a flipped bit in the list": ("store.json", lambda path: flip(path, 40)),
+    "another list": ("store.json", lambda path: path.write_text("[1]")),
     "a part cut off": ("part-00002.pcm", lambda path: os.truncate(path, 5000)),
     "a part that grew": ("part-00002.pcm", lambda path: os.truncate(path, 500_000)),
     "a part lost": ("part-00000.pcm", os.remove),
@@ -135,12 +137,110 @@ def test_damage_is_refused_by_name_and_mended(librimix, tmp_path, small_parts, d
         with pytest.raises(UserError, match=f"damaged.*{name}|{name} is damaged") as caught:
             open_store(output)
         assert "audioslots prepare" in str(caught.value)
-    prepare.prepare(librimix, output, 16000)
+        with pytest.raises(UserError, match=f"damaged.*{name}|{name} is damaged"):
+            Libri2Mix(output, "dev")
+    assert "checksums" not in prepare.prepare(librimix, output, 16000)
+    assert name in capsys.readouterr().out
     assert contents(output) == whole
     assert len(open_store(output).table) == 16
     stem = name.split(".")[0]
     written = {p.stem for p in output.glob("part-*.pcm") if dates.get(p) != p.stat().st_mtime_ns}
     assert written <= {stem}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"part-00000.pcm": 3}'])
+def test_notes_on_what_was_verified_are_not_needed(librimix, tmp_path, text):
+    output = tmp_path / "store"
+    prepare.prepare(librimix, output, 16000)
+    (output / store.VERIFIED).write_text(text)
+    assert len(open_store(output).table) == 16
+    assert json.loads((output / store.VERIFIED).read_text()).keys() >= {"part-00000.pcm"}
+
+
+def test_a_medium_that_cannot_be_written_or_read(librimix, tmp_path, monkeypatch):
+    output = tmp_path / "store"
+    prepare.prepare(librimix, output, 16000)
+    (output / store.VERIFIED).unlink()
+
+    def fail(*_):
+        raise OSError(30, "Read-only file system", "somewhere")
+
+    monkeypatch.setattr(store, "write_atomically", fail)
+    assert len(open_store(output).table) == 16
+    monkeypatch.setattr(store.os, "open", fail)
+    with pytest.raises(UserError, match="cannot be read: somewhere: Read-only file system"):
+        open_store(output)
+
+
+def test_two_at_once_do_not_write_one_store(librimix, tmp_path, monkeypatch):
+    output = tmp_path / "store"
+    pack, met = prepare.pack, []
+
+    def meet(source, sample_rate):
+        with pytest.raises(UserError, match=r"another `audioslots prepare` is writing .*store"):
+            prepare.prepare(librimix, output, 16000)
+        met.append(source)
+        return pack(source, sample_rate)
+
+    monkeypatch.setattr(prepare, "pack", meet)
+    prepare.prepare(librimix, output, 16000)
+    assert len(met) == 16
+    assert len(open_store(output).table) == 16
+
+
+def test_what_is_not_a_stores_own_is_never_touched(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("mine")
+    (output / "part-of-my-thesis.txt").write_text("all of it")
+    with pytest.raises(UserError, match=r"holds something else .part-of-my-thesis\.txt"):
+        prepare.prepare(folder, output, 8000)
+    # Speakers of such names are no store either.
+    (folder / "speaker0").rename(folder / "part-1")
+    assert len(scan(folder, sample_rate=8000, samples=2000, field="data.root")[0]) == 4
+    with pytest.raises(UserError, match="holds something else"):
+        prepare.prepare(folder, folder, 8000)
+    assert (output / "part-of-my-thesis.txt").read_text() == "all of it"
+
+
+@pytest.mark.parametrize("way", ["inside", "link", "folder"])
+def test_librispeech_is_recognised_from_inside_too(librimix, stored, tmp_path, monkeypatch, way):
+    root = {"inside": ".", "link": tmp_path / "link", "folder": librimix / "LibriSpeech"}[way]
+    (tmp_path / "link").symlink_to(librimix / "LibriSpeech")
+    monkeypatch.chdir(librimix / "LibriSpeech")
+    prepare.prepare(Path(root), tmp_path / "out", 16000)
+    assert contents(tmp_path / "out").keys() == contents(stored).keys()
+    assert (tmp_path / "out" / store.INDEX).read_text() == (stored / store.INDEX).read_text()
+
+
+def test_train_and_dev_stay_apart(folder, tmp_path_factory):
+    root, output = tmp_path_factory.mktemp("divided"), tmp_path_factory.mktemp("out")
+    for subset, speakers in (("train", "012"), ("dev", "3")):
+        for speaker in speakers:
+            (root / subset).mkdir(exist_ok=True)
+            shutil.copytree(folder / f"speaker{speaker}", root / subset / speaker)
+    assert "8 utterances of 4 speakers" in prepare.prepare(root, output, 8000)
+    wanted = {"sample_rate": 8000, "samples": 2000, "field": "data.root"}
+    for subset, speakers in (("train", {"0", "1", "2"}), ("dev", {"3"})):
+        assert scan(output / subset, **wanted)[0].keys() == speakers
+        assert scan(root / subset, **wanted)[0].keys() == speakers
+    with pytest.raises(UserError, match=r"there is no folder .*test"):
+        scan(output / "test", **wanted)
+
+
+def test_names_of_any_encoding_and_links_to_folders(tmp_path):
+    name = os.fsdecode(b"caf\xe9 \xc3\xa9.wav")
+    write(tmp_path / "elsewhere" / "plain.wav", tone(1, 8000))
+    (tmp_path / "elsewhere" / "plain.wav").rename(tmp_path / "elsewhere" / name)
+    (tmp_path / "in" / "speaker").mkdir(parents=True)
+    (tmp_path / "in" / "speaker" / "chapter").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "speaker" / "round").symlink_to(tmp_path / "in")
+    (tmp_path / "elsewhere" / os.fsdecode(b"\xe9.wav")).write_text("no audio")
+    summary = prepare.prepare(tmp_path / "in", tmp_path / "out", 8000)
+    assert "1 utterances" in summary
+    assert "1 unreadable (speaker/chapter/\ufffd.wav)" in summary
+    for root in ("in", "out"):
+        recordings, _ = scan(tmp_path / root, sample_rate=8000, samples=800, field="data.root")
+        assert recordings["speaker"][0].path.name == name
+        assert recordings["speaker"][0].read(0, 8000).any()
 
 
 def test_an_unfinished_store_is_refused_and_finished(librimix, tmp_path, small_parts, monkeypatch):
@@ -248,7 +348,7 @@ def test_more_recordings_are_added_and_fewer_removed(librimix, tmp_path, small_p
         ),
         (
             lambda root, output: (write(root / "a" / "x.wav", tone(1, 8000)), output.touch()),
-            "out: File exists; then the same command",
+            "out: File exists; put that right, and the same command",
         ),
     ],
 )
