@@ -1,5 +1,6 @@
 """Waveforms and spectrograms: pure functions of arrays."""
 
+from audioslots_jax.audio.chunks import blind_order, join, oracle_order, reorder, split
 from audioslots_jax.audio.masks import (
     MASKS,
     apply_masks,
@@ -14,11 +15,16 @@ __all__ = [
     "MASKS",
     "STFT",
     "apply_masks",
+    "blind_order",
     "compress",
     "expand",
     "ideal_binary_mask",
+    "join",
+    "oracle_order",
     "permuted_si_snr",
+    "reorder",
     "si_snr",
     "si_snr_improvement",
+    "split",
     "wiener_like_mask",
 ]

@@ -84,11 +84,11 @@ class STFT:
         window = hann(self.window)
         if self.edges == "chunk_edge":
             synthesis = jnp.asarray(_dual_window(window, self.hop), frames.dtype)
-            signal = _overlap_add(frames * _broadcast(synthesis, frames.ndim), self.hop)
+            signal = overlap_add(frames * _broadcast(synthesis, frames.ndim), self.hop)
         else:
             synthesis = jnp.asarray(window, frames.dtype)
-            signal = _overlap_add(frames * _broadcast(synthesis, frames.ndim), self.hop)
-            energy = _overlap_add(
+            signal = overlap_add(frames * _broadcast(synthesis, frames.ndim), self.hop)
+            energy = overlap_add(
                 jnp.broadcast_to(jnp.square(synthesis)[None], frames.shape[-2:]), self.hop
             )
             floor = EDGE_FLOOR * jnp.max(energy)
@@ -114,7 +114,7 @@ def _dual_window(window: np.ndarray, hop: int) -> np.ndarray:
     return window / energy[np.arange(len(window)) % hop]
 
 
-def _overlap_add(
+def overlap_add(
     frames: Float[Array, "*batch time window"], hop: int
 ) -> Float[Array, "*batch sample"]:
     """Sum of frames placed ``hop`` samples apart."""
