@@ -216,7 +216,7 @@ def write_sparse_store(path: Path, hours: int, part_hours: int = 5) -> None:
         for suffix in (".npy", ".pcm"):
             name = stem.with_suffix(suffix).name
             files[name] = {"bytes": (path / name).stat().st_size, "sha256": "of nothing"}
-    store.write_index(path, 16000, files)
+    store.write_index(path, 16000, [], files)
     store.remember(path, files)
 
 
