@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from audioslots_jax.errors import UserError
@@ -12,23 +12,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; mistakes end as one sentence.
 
     Returns:
-      The exit code: 0, 2 after a mistake, 130 after Ctrl-C.
+      The exit code: 0, 1 if some recordings could not be separated, 2 after another mistake, 130
+      after Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
     try:
-        print(arguments.run(arguments))
+        code: int = arguments.run(arguments)
+        return code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(error)
         return 2
     except KeyboardInterrupt:
-        print("error: interrupted; the same command continues.", file=sys.stderr)
+        print(f"error: interrupted; {arguments.interrupted}.", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("audioslots", description="Slot-based separation of sounds.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_separate(commands)
+    _add_prepare(commands)
+    return parser
+
+
+def _add_separate(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "separate",
+        help="separate recordings into one file per source",
+        description="Separates recordings with a trained model. For each INPUT and each slot of "
+        "the model there will be a file in DIR, such as meeting_1.wav and meeting_2.wav, of the "
+        "same format, sampling rate and length.",
+    )
+    command.add_argument("inputs", metavar="INPUT", type=Path, nargs="+", help="a recording")
+    command.add_argument(
+        "--workdir", metavar="RUN", type=Path, required=True, help="a run of main.py"
+    )
+    command.add_argument("--output", metavar="DIR", type=Path, required=True, help="for the files")
+    command.add_argument(
+        "--channels", choices=("mix", "each"), default="mix",
+        help="mix several channels down to one, or separate each (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument(
+        "--report", action="store_true", help="add a picture of the spectrograms of each input"
+    )
+    command.set_defaults(run=_separate, interrupted="files of recordings that were done are there")
+
+
+def _add_prepare(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "prepare",
         help="pack recordings once, for training at full speed",
@@ -45,21 +75,58 @@ def _parser() -> argparse.ArgumentParser:
         "--sample-rate", metavar="HZ", type=_hertz, default=16000,
         help="of the store; recordings at other rates are resampled (default: %(default)s)",
     )  # fmt: skip
-    command.set_defaults(run=_prepare)
-    return parser
+    command.set_defaults(run=_prepare, interrupted="the same command continues")
 
 
-def _prepare(arguments: argparse.Namespace) -> str:
+def _separate(arguments: argparse.Namespace) -> int:
+    from absl import logging
+
+    from audioslots_jax.separation import load, separate_file
+
+    logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
+    separator = load(arguments.workdir)
+    failed = 0
+    for path, outputs in _outputs(arguments, separator.task.slots):
+        try:
+            if not outputs:
+                raise UserError(f"{path}: its files would overwrite an input or another's files.")
+            picture = outputs[0].parent / f"{path.stem}.png" if arguments.report else None
+            separate_file(separator, path, outputs, arguments.channels == "mix", picture)
+            print(f"{path}: {', '.join(map(str, outputs))}")
+        except UserError as error:
+            _say(error)
+            failed += 1
+    return 1 if failed else 0
+
+
+def _outputs(arguments: argparse.Namespace, slots: int) -> Iterator[tuple[Path, list[Path]]]:
+    """Each input and the files to be made of it; none if they would overwrite others."""
+    folder = arguments.output.expanduser()
+    taken = {path.expanduser().resolve() for path in arguments.inputs}
+    for path in map(Path.expanduser, arguments.inputs):
+        names = [f"{path.stem}_{slot}{path.suffix}" for slot in range(1, slots + 1)]
+        outputs = [folder / name for name in names]
+        resolved = {output.resolve() for output in outputs}
+        yield path, [] if resolved & taken else outputs
+        taken |= resolved
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
     from audioslots_jax.data.prepare import prepare
 
     root, output = arguments.root.expanduser(), arguments.output.expanduser()
-    return prepare(root, output, arguments.sample_rate)
+    print(prepare(root, output, arguments.sample_rate))
+    return 0
 
 
 def _hertz(text: str) -> int:
     if not text.isdecimal() or not 1000 <= int(text) <= 384_000:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of Hz from 1000 to 384000")
     return int(text)
+
+
+def _say(error: UserError) -> None:
+    print(f"error: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

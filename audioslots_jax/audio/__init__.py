@@ -1,6 +1,6 @@
 """Waveforms and spectrograms: pure functions of arrays."""
 
-from audioslots_jax.audio.chunks import blind_order, join, oracle_order, reorder, split
+from audioslots_jax.audio.chunks import blind_order, join, oracle_order, order_like, reorder, split
 from audioslots_jax.audio.masks import (
     MASKS,
     apply_masks,
@@ -21,6 +21,7 @@ __all__ = [
     "ideal_binary_mask",
     "join",
     "oracle_order",
+    "order_like",
     "permuted_si_snr",
     "reorder",
     "si_snr",

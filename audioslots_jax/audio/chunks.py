@@ -93,7 +93,16 @@ def oracle_order(
     solver: str = "exhaustive",
 ) -> Int[Array, "chunk slot"]:
     """An order of each chunk's slots that fits the true sources best; for evaluation alone."""
-    return matching.assign(difference(targets, chunks), solver)
+    return order_like(chunks, targets, solver)
+
+
+def order_like(
+    chunks: Float[Array, "chunk slot length"],
+    others: Float[Array, "chunk slot length"],
+    solver: str = "exhaustive",
+) -> Int[Array, "chunk slot"]:
+    """An order of each chunk's slots that fits others of the same time best."""
+    return matching.assign(difference(others, chunks), solver)
 
 
 def reorder(

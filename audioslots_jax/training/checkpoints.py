@@ -1,11 +1,13 @@
 """Checkpoints: the state, and the metrics on their way to a log, saved together by Orbax."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from audioslots_jax.errors import UserError
 from audioslots_jax.training.state import TrainState
 
 # The values of each step since the last line of metrics.
@@ -70,6 +72,43 @@ class Checkpoints:
         """Waits for what is being saved."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def restore_params(directory: Path, like: Any) -> tuple[Any, int, float | None]:
+    """The parameters of the best checkpoint of a run, or of the last one if none was scored.
+
+    Args:
+      directory: the checkpoints of the run.
+      like: the shapes of the parameters.
+
+    Returns:
+      The parameters, the step they were saved after, and their score.
+
+    Raises:
+      UserError: if there is no checkpoint, or it does not hold these parameters.
+    """
+    steps = [int(path.name) for path in directory.glob("*") if path.name.isdigit()]
+    if not steps:
+        raise UserError(f"{directory.parent} has no checkpoint yet; train it first.")
+    options = ocp.CheckpointManagerOptions(create=False, best_fn=_score)
+    with ocp.CheckpointManager(directory.absolute(), options=options) as manager:
+        step = manager.best_step()
+        step = max(steps) if step is None else step
+        metrics = manager.metrics(step)
+    try:
+        # The optimiser's state is twice as large as the parameters, and of no use here.
+        restored = ocp.PyTreeCheckpointer().restore(
+            directory.absolute() / str(step) / "state",
+            args=ocp.args.PyTreeRestore(
+                item={"params": like},
+                restore_args=ocp.checkpoint_utils.construct_restore_args({"params": like}),
+                partial_restore=True,
+            ),
+        )
+    except (ValueError, KeyError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{directory / str(step)} cannot be read ({reason}).") from None
+    return restored["params"], step, metrics["score"] if metrics else None
 
 
 def _score(metrics: dict[str, float]) -> float:

@@ -11,7 +11,7 @@ from audioslots_jax.data.files import write_atomically
 from audioslots_jax.errors import UserError
 from audioslots_jax.training.config import differences
 
-CHECKPOINTS = "checkpoints"
+CONFIG, CHECKPOINTS = "config.json", "checkpoints"
 
 
 def claim(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
@@ -30,7 +30,7 @@ def claim(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
     config = config.copy_and_resolve_references()
     with config.unlocked():
         config.data.fingerprint = fingerprint
-    path = workdir / "config.json"
+    path = workdir / CONFIG
     continues = any(found.name.isdigit() for found in (workdir / CHECKPOINTS).glob("*"))
     if path.exists() and continues:
         try:

@@ -1,0 +1,170 @@
+"""Recordings of any format in blocks, and files that are written whole or not at all."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import soundfile
+from jaxtyping import Float32
+
+from audioslots_jax.errors import UserError
+
+BLOCK = 1 << 16  # samples read at a time
+
+
+class SoundFile:
+    """A recording to read, block by block. Use it as a context.
+
+    Attributes:
+      path: the file.
+      sample_rate: in Hz.
+      channels: number of channels.
+      frames: samples in each channel.
+    """
+
+    def __init__(self, path: Path):
+        """Opens a file.
+
+        Raises:
+          UserError: if it is missing, no recording, or empty.
+        """
+        self.path = path
+        if not path.is_file():
+            raise UserError(f"{path}: there is no such file.")
+        try:
+            self._file = soundfile.SoundFile(os.fsencode(path))
+        except (soundfile.SoundFileError, OSError) as error:
+            raise UserError(
+                f"{path}: not a recording that can be read ({_reason(error)})."
+            ) from None
+        self.sample_rate, self.channels = self._file.samplerate, self._file.channels
+        self.frames = self._file.frames
+        if not self.frames:
+            self._file.close()
+            raise UserError(f"{path}: the recording is empty.")
+
+    def __enter__(self) -> "SoundFile":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def blocks(self) -> Iterator[Float32[np.ndarray, "channel sample"]]:
+        """All samples, in blocks of up to `BLOCK`.
+
+        Raises:
+          UserError: if it ends early, or has samples that are not finite.
+        """
+        read = 0
+        while read < self.frames:
+            try:
+                block = self._file.read(min(BLOCK, self.frames - read), "float32", always_2d=True)
+            except (soundfile.SoundFileError, OSError) as error:
+                raise UserError(
+                    f"{self.path}: damaged near {self._seconds(read)} ({_reason(error)})."
+                ) from None
+            if not len(block):
+                raise UserError(
+                    f"{self.path}: cut off after {self._seconds(read)} of "
+                    f"{self._seconds(self.frames)}."
+                )
+            if not np.isfinite(block).all():
+                raise UserError(
+                    f"{self.path}: has samples that are not finite, near {self._seconds(read)}."
+                )
+            read += len(block)
+            yield np.ascontiguousarray(block.T)
+
+    def _seconds(self, frames: int) -> str:
+        return f"{frames / self.sample_rate:.2f} s"
+
+    def writers(self, paths: Sequence[Path], channels: int) -> "Writers":
+        """Files of the same format and sampling rate as this one."""
+        return Writers(paths, self._file, channels)
+
+
+class Writers:
+    """Files that appear under their names when all of them are whole. Use it as a context."""
+
+    def __init__(self, paths: Sequence[Path], like: soundfile.SoundFile, channels: int):
+        """Args:
+        paths: of the files.
+        like: whose format, encoding and sampling rate they get.
+        channels: of each file.
+
+        Raises:
+          UserError: if one cannot be written.
+        """
+        self._paths = list(paths)
+        self._files: list[soundfile.SoundFile] = []
+        form = {"format": like.format, "subtype": like.subtype, "endian": like.endian}
+        for path in self._paths:
+            with self._naming(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                unfinished = os.fsencode(_unfinished(path))
+                file = soundfile.SoundFile(unfinished, "w", like.samplerate, channels, **form)
+                self._files.append(file)
+
+    def __enter__(self) -> "Writers":
+        return self
+
+    def write(self, block: Float32[np.ndarray, "file channel sample"]) -> None:
+        """Appends a block to every file; what is above full scale is clipped as the format does.
+
+        Raises:
+          UserError: if there is no space left.
+        """
+        for path, file, samples in zip(self._paths, self._files, block, strict=True):
+            with self._naming(path):
+                file.write(samples.T)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            return self._discard()
+        for path, file in zip(self._paths, self._files, strict=True):
+            with self._naming(path):
+                file.close()
+        for path in self._paths:
+            with self._naming(path):
+                _unfinished(path).replace(path)
+        return None
+
+    @contextlib.contextmanager
+    def _naming(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+            self._discard()
+            raise UserError(f"{path} cannot be written ({_reason(error)}).") from None
+
+    def _discard(self) -> None:
+        for file in self._files:
+            with contextlib.suppress(soundfile.SoundFileError, OSError, RuntimeError):
+                file.close()
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                _unfinished(path).unlink()
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f"{path.name}.unfinished")
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the file's name, which is said anyway."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(getattr(error, "error_string", error)).strip().rstrip(".")

@@ -1,0 +1,331 @@
+"""Recordings in, separated recordings out: a trained model on audio of any length and rate.
+
+Chunks of the length the model was trained on overlap by half. A batch of them at a time goes
+through the network; `audio.blind_order` brings their slots into one order without any ground truth
+(the paper, section 3, takes it from the true sources), and they are faded into each other. What is
+kept in memory does not depend on the length of the recording.
+"""
+
+import dataclasses
+import functools
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import soxr
+from jaxtyping import Array, Float, Float32
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from audioslots_jax.audio import (
+    MASKS,
+    apply_masks,
+    blind_order,
+    compress,
+    expand,
+    order_like,
+    reorder,
+)
+from audioslots_jax.audio.chunks import fade
+from audioslots_jax.data.files import write_atomically
+from audioslots_jax.data.sound_files import SoundFile
+from audioslots_jax.errors import UserError
+from audioslots_jax.training import pictures
+from audioslots_jax.training.checkpoints import restore_params
+from audioslots_jax.training.config import check
+from audioslots_jax.training.pictures import Sketch
+from audioslots_jax.training.step import Task, make_task
+from audioslots_jax.training.workdir import CHECKPOINTS, CONFIG
+
+BATCH = 16  # chunks that go through the network together
+MASK = "wiener"
+
+Waveform = Float32[np.ndarray, "channel sample"]
+Separated = Float32[np.ndarray, "slot channel sample"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Separator:
+    """A trained model, ready to separate.
+
+    Attributes:
+      task: the network and its front end.
+      params: its parameters.
+      config: of the run it comes from: data, sampling rate, STFT, model.
+      step: of the training, after which the parameters were saved.
+      score: SI-SNRi in dB on held-out crops at that step; None if it was not scored there.
+    """
+
+    task: Task
+    params: Any
+    config: ConfigDict
+    step: int
+    score: float | None
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the model, in Hz."""
+        return int(self.config.data.sample_rate)
+
+    @property
+    def chunk(self) -> int:
+        """Length of a chunk in samples at the model's rate."""
+        return round(self.config.data.crop_seconds * self.sample_rate)
+
+    def __call__(
+        self,
+        recording: str | Path | np.ndarray | Iterable[np.ndarray],
+        sample_rate: int | None = None,
+    ) -> Float32[np.ndarray, "slot *channel sample"] | Iterator[Separated]:
+        """Separates a recording.
+
+        Args:
+          recording: a path; or samples, shaped (sample,) or (channel, sample), with full scale at
+            1; or an iterable of blocks of shape (channel, sample). Every channel is separated, and
+            slots are in the same order in all of them.
+          sample_rate: of samples or blocks, in Hz.
+
+        Returns:
+          One recording per slot, as long as the input and at its rate: (slot, channel, sample), or
+          (slot, sample) for samples of shape (sample,). For blocks, an iterator over blocks, which
+          come later than their input and are of other lengths.
+
+        Raises:
+          UserError: if a file cannot be read, or samples are not finite.
+          ValueError: if samples come without a rate, or are not shaped as above.
+        """
+        if isinstance(recording, str | Path):
+            with SoundFile(Path(recording).expanduser()) as file:
+                return _whole(self.stream(file.blocks(), file.sample_rate))
+        if sample_rate is None:
+            raise ValueError("samples need a sample_rate in Hz.")
+        if not isinstance(recording, np.ndarray | jax.Array):
+            return self.stream(recording, sample_rate)
+        samples = np.asarray(recording, np.float32)
+        if samples.ndim not in (1, 2) or not samples.size:
+            raise ValueError(f"samples are (sample,) or (channel, sample), not {samples.shape}.")
+        if not np.isfinite(samples).all():
+            raise UserError("the recording has samples that are not finite.")
+        separated = _whole(self.stream([np.atleast_2d(samples)], sample_rate))
+        return separated[:, 0] if samples.ndim == 1 else separated
+
+    def stream(self, blocks: Iterable[Waveform], sample_rate: int) -> Iterator[Separated]:
+        """Separates blocks at any sampling rate, one after the other. See `__call__`."""
+        if sample_rate == self.sample_rate:
+            yield from self._separate(blocks)
+            return
+        taken = given = 0
+
+        def count() -> Iterator[Waveform]:
+            nonlocal taken
+            for block in blocks:
+                taken += block.shape[1]
+                yield block
+
+        separated = self._separate(_resample(count(), sample_rate, self.sample_rate))
+        shape: tuple[int, ...] = ()
+
+        def flat() -> Iterator[Waveform]:
+            nonlocal shape
+            for block in separated:
+                shape = block.shape[:2]
+                yield block.reshape(-1, block.shape[2])
+
+        for block in _resample(flat(), self.sample_rate, sample_rate):
+            # Resampling there and back may add a sample at the end, or lose one.
+            block = block[:, : taken - given]
+            given += block.shape[1]
+            yield block.reshape(*shape, -1)
+        if given < taken:
+            yield np.zeros((*shape, taken - given), np.float32)
+
+    def _separate(self, blocks: Iterable[Waveform]) -> Iterator[Separated]:
+        """Separates blocks at the model's rate."""
+        hop = self.chunk // 2
+        step, span = BATCH * hop, (BATCH - 1) * hop + self.chunk
+        joiner: _Joiner | None = None
+        waiting: np.ndarray | None = None
+        for block in blocks:
+            waiting = block if waiting is None else np.concatenate([waiting, block], axis=1)
+            joiner = joiner or _Joiner(self, len(waiting), hop)
+            while waiting.shape[1] >= span:
+                yield joiner.add(waiting[:, :span])
+                waiting = waiting[:, step:]
+        while waiting is not None and joiner is not None and (left := waiting.shape[1]):
+            padded = np.pad(waiting, ((0, 0), (0, max(span - left, 0))))
+            yield joiner.add(padded)[..., :left]
+            waiting = waiting[:, step:]
+
+
+class _Joiner:
+    """Separates one batch of chunks after the other, and fades them into each other."""
+
+    def __init__(self, separator: Separator, channels: int, hop: int):
+        self._separator, self._hop = separator, hop
+        slots, length = separator.task.slots, separator.chunk
+        self._previous = jnp.zeros((slots, length))
+        self._fade = fade(length).astype(np.float32)
+        # What earlier chunks have given to samples that later ones reach too.
+        self._sum = np.zeros((slots, channels, length - hop), np.float32)
+        self._weight = np.zeros(length - hop, np.float32)
+
+    def add(self, samples: Waveform) -> Separated:
+        """The samples that no later chunk reaches: as many as a batch's chunks begin within."""
+        length, hop = self._separator.chunk, self._hop
+        starts = range(0, BATCH * hop, hop)
+        chunks = np.stack([samples[:, start : start + length] for start in starts])
+        ordered, self._previous = separate_chunks(
+            self._separator.task, hop, self._separator.params, chunks, self._previous
+        )
+        sums = np.zeros((*self._sum.shape[:2], samples.shape[1]), np.float32)
+        weights = np.zeros(samples.shape[1], np.float32)
+        sums[..., : length - hop], weights[: length - hop] = self._sum, self._weight
+        for start, chunk in zip(starts, np.asarray(ordered), strict=True):
+            sums[..., start : start + length] += self._fade * chunk
+            weights[start : start + length] += self._fade
+        done = BATCH * hop
+        self._sum, self._weight = sums[..., done:], weights[done:]
+        return sums[..., :done] / weights[:done]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def separate_chunks(
+    task: Task,
+    hop: int,
+    params: Any,
+    mixtures: Float[Array, "chunk channel length"],
+    previous: Float[Array, "slot length"],
+) -> tuple[Float[Array, "chunk slot channel length"], Float[Array, "slot length"]]:
+    """Estimates of chunks that start ``hop`` samples apart, in one order.
+
+    Args:
+      task: the network and its front end.
+      hop: below the length of a chunk.
+      params: the network's parameters.
+      mixtures: the chunks.
+      previous: the estimates of the chunk before the first, in order; of the first channel.
+
+    Returns:
+      The estimates, and those of the last chunk's first channel.
+    """
+    chunks, channels, length = mixtures.shape
+    spectrograms = task.stft(mixtures.reshape(-1, length))
+    outputs: Any = task.model.apply(params, compress(spectrograms, task.power))
+    masks = MASKS[MASK](expand(outputs.spectrograms, task.power))
+    estimates = task.stft.inverse(apply_masks(masks, spectrograms), length)
+    estimates = estimates.reshape(chunks, channels, -1, length)
+    first = estimates[:, 0]
+    ordered = reorder(first, blind_order(jnp.concatenate([previous[None], first]), hop)[1:])
+    # The other channels hear the same sources.
+    aligned = [ordered] + [
+        reorder(estimates[:, channel], order_like(estimates[:, channel], ordered))
+        for channel in range(1, channels)
+    ]
+    return jnp.stack(aligned, axis=2), ordered[-1]
+
+
+def separate_file(
+    separator: Separator,
+    path: Path,
+    outputs: Sequence[Path],
+    mix_down: bool,
+    picture: Path | None = None,
+) -> None:
+    """Separates a file into one file per slot, of the same format, rate and length.
+
+    Shows a progress bar. The files appear when all of them are whole.
+
+    Args:
+      separator: the model.
+      path: the recording.
+      outputs: a file for each slot.
+      mix_down: make one channel of several, rather than separate each.
+      picture: where to draw the spectrograms of recording and slots, as a PNG file.
+
+    Raises:
+      UserError: if the recording cannot be read, or a file cannot be written.
+    """
+    with SoundFile(path) as file:
+        channels = 1 if mix_down else file.channels
+        sketches = [Sketch(file.frames, file.sample_rate) for _ in range(1 + len(outputs))]
+        bar = tqdm(
+            total=round(file.frames / file.sample_rate, 2), desc=path.name, unit="s",
+            mininterval=0.1 if sys.stderr.isatty() else 10,
+        )  # fmt: skip
+
+        def blocks() -> Iterator[Waveform]:
+            for block in file.blocks():
+                block = block.mean(axis=0, keepdims=True) if mix_down else block
+                sketches[0].add(block[0])
+                yield block
+
+        with bar, file.writers(outputs, channels) as writers:
+            for separated in separator.stream(blocks(), file.sample_rate):
+                writers.write(separated)
+                for sketch, slot in zip(sketches[1:], separated[:, 0], strict=True):
+                    sketch.add(slot)
+                bar.update(round(separated.shape[2] / file.sample_rate, 6))
+        if picture is not None:
+            names = [path.name, *(output.name for output in outputs)]
+            content = pictures.png(pictures.draw_recordings(names, sketches))
+            try:
+                write_atomically(picture, content)
+            except OSError as error:
+                raise UserError(f"{picture} cannot be written ({error.strerror}).") from None
+
+
+def load(workdir: str | Path) -> Separator:
+    """The model of a run of ``main.py``: the best of its checkpoints that were scored.
+
+    Args:
+      workdir: the run; nothing else is needed.
+
+    Raises:
+      UserError: if it is no run, has no checkpoint that can be read, or is an autoencoder.
+    """
+    workdir = Path(workdir).expanduser()
+    try:
+        config = ConfigDict(_with_tuples(json.loads((workdir / CONFIG).read_text())))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{workdir} is no run of main.py: its {CONFIG} cannot be read ({error})."
+        ) from None
+    check(config)
+    if config.model.slots == 1:
+        raise UserError(f"{workdir} is an autoencoder, which needs the sources to be apart.")
+    task = make_task(config)
+    samples = round(config.data.crop_seconds * config.data.sample_rate)
+    spectrogram = jax.ShapeDtypeStruct((1, *task.size(samples)), jnp.float32)
+    like = jax.eval_shape(task.model.init, jax.random.key(0), spectrogram)
+    params, step, score = restore_params(workdir / CHECKPOINTS, like)
+    return Separator(task, params, config, step, score)
+
+
+def _with_tuples(tree: Any) -> Any:
+    """A config read from JSON, whose lists were tuples."""
+    if isinstance(tree, dict):
+        return {key: _with_tuples(value) for key, value in tree.items()}
+    return tuple(tree) if isinstance(tree, list) else tree
+
+
+def _whole(blocks: Iterator[Separated]) -> Separated:
+    return np.concatenate(list(blocks), axis=-1)
+
+
+def _resample(blocks: Iterable[Waveform], before: int, after: int) -> Iterator[Waveform]:
+    """Blocks at another sampling rate, of other lengths."""
+    stream: soxr.ResampleStream | None = None
+    for block in blocks:
+        stream = stream or soxr.ResampleStream(before, after, len(block), dtype="float32")
+        yield _channels(stream.resample_chunk(np.ascontiguousarray(block.T)))
+    if stream is not None:
+        yield _channels(stream.resample_chunk(np.zeros((0, len(block)), np.float32), last=True))
+
+
+def _channels(samples: np.ndarray) -> Waveform:
+    return samples.T if samples.ndim == 2 else samples[None]
