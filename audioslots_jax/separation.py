@@ -1,9 +1,9 @@
 """Recordings in, separated recordings out: a trained model on audio of any length and rate.
 
-Chunks of the length the model was trained on overlap by half. A batch of them at a time goes
-through the network; `audio.blind_order` brings their slots into one order without any ground truth
-(the paper, section 3, takes it from the true sources), and they are faded into each other. What is
-kept in memory does not depend on the length of the recording.
+Chunks of the length the model was trained on overlap by three quarters. A batch of them at a time
+goes through the network; `audio.blind_order` brings their slots into one order without any ground
+truth (the paper, section 3, takes it from the true sources), and they are faded into each other.
+What is kept in memory does not depend on the length of the recording.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ from audioslots_jax.audio import (
     order_like,
     reorder,
 )
-from audioslots_jax.audio.chunks import fade
+from audioslots_jax.audio.chunks import blind_hop, fade
 from audioslots_jax.data.files import write_atomically
 from audioslots_jax.data.sound_files import SoundFile
 from audioslots_jax.errors import UserError
@@ -42,7 +42,7 @@ from audioslots_jax.training.pictures import Sketch
 from audioslots_jax.training.step import Task, make_task
 from audioslots_jax.training.workdir import CHECKPOINTS, CONFIG
 
-BATCH = 16  # chunks that go through the network together
+BATCH = 32  # chunks that go through the network together
 MASK = "wiener"
 
 Waveform = Float32[np.ndarray, "channel sample"]
@@ -146,7 +146,7 @@ class Separator:
 
     def _separate(self, blocks: Iterable[Waveform]) -> Iterator[Separated]:
         """Separates blocks at the model's rate."""
-        hop = self.chunk // 2
+        hop = blind_hop(self.chunk)
         step, span = BATCH * hop, (BATCH - 1) * hop + self.chunk
         joiner: _Joiner | None = None
         waiting: np.ndarray | None = None
@@ -162,13 +162,21 @@ class Separator:
             waiting = waiting[:, step:]
 
 
+class Previous(NamedTuple):
+    """The chunk that others continue: its first channel's estimates and slots, in order."""
+
+    estimates: Float[Array, "slot length"]
+    slots: Float[Array, "slot embedding"]
+
+
 class _Joiner:
     """Separates one batch of chunks after the other, and fades them into each other."""
 
     def __init__(self, separator: Separator, channels: int, hop: int):
         self._separator, self._hop = separator, hop
         slots, length = separator.task.slots, separator.chunk
-        self._previous = jnp.zeros((slots, length))
+        embedding = separator.config.model.slot_module.slot_size
+        self._previous = Previous(jnp.zeros((slots, length)), jnp.zeros((slots, embedding)))
         self._fade = fade(length).astype(np.float32)
         # What earlier chunks have given to samples that later ones reach too.
         self._sum = np.zeros((slots, channels, length - hop), np.float32)
@@ -199,8 +207,8 @@ def separate_chunks(
     hop: int,
     params: Any,
     mixtures: Float[Array, "chunk channel length"],
-    previous: Float[Array, "slot length"],
-) -> tuple[Float[Array, "chunk slot channel length"], Float[Array, "slot length"]]:
+    previous: Previous,
+) -> tuple[Float[Array, "chunk slot channel length"], Previous]:
     """Estimates of chunks that start ``hop`` samples apart, in one order.
 
     Args:
@@ -208,10 +216,10 @@ def separate_chunks(
       hop: below the length of a chunk.
       params: the network's parameters.
       mixtures: the chunks.
-      previous: the estimates of the chunk before the first, in order; of the first channel.
+      previous: the chunk before the first.
 
     Returns:
-      The estimates, and those of the last chunk's first channel.
+      The estimates, and the last chunk.
     """
     chunks, channels, length = mixtures.shape
     spectrograms = task.stft(mixtures.reshape(-1, length))
@@ -219,14 +227,19 @@ def separate_chunks(
     masks = MASKS[MASK](expand(outputs.spectrograms, task.power))
     estimates = task.stft.inverse(apply_masks(masks, spectrograms), length)
     estimates = estimates.reshape(chunks, channels, -1, length)
-    first = estimates[:, 0]
-    ordered = reorder(first, blind_order(jnp.concatenate([previous[None], first]), hop)[1:])
+    # The first channel leads.
+    first = jnp.concatenate([previous.estimates[None], estimates[:, 0]])
+    slots = outputs.slots.reshape(chunks, channels, *outputs.slots.shape[1:])[:, 0]
+    slots = jnp.concatenate([previous.slots[None], slots])
+    order = blind_order(first, hop, slots, task.stft)
+    ordered = reorder(first, order)[1:]
     # The other channels hear the same sources.
     aligned = [ordered] + [
         reorder(estimates[:, channel], order_like(estimates[:, channel], ordered))
         for channel in range(1, channels)
     ]
-    return jnp.stack(aligned, axis=2), ordered[-1]
+    last = Previous(ordered[-1], reorder(slots, order)[-1])
+    return jnp.stack(aligned, axis=2), last
 
 
 def separate_file(

@@ -3,7 +3,8 @@
 A model separates one chunk at a time, and its slots come in no particular order. The AudioSlots
 paper (section 3) cuts without overlap and orders the slots of each chunk by the ground truth, "for
 simplicity"; that is `oracle_order`. `blind_order` needs no truth: chunks overlap, and what two
-neighbours make of the samples they share tells which slots belong together.
+neighbours make of the samples they share, and how alike the slots' embeddings are, tells which
+slots belong together.
 """
 
 import jax
@@ -12,7 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from audioslots_jax import matching
-from audioslots_jax.audio.stft import overlap_add
+from audioslots_jax.audio.spectrogram import compress
+from audioslots_jax.audio.stft import STFT, overlap_add
 
 
 def split(
@@ -58,24 +60,31 @@ def fade(length: int) -> np.ndarray:
 
 
 def blind_order(
-    chunks: Float[Array, "chunk slot length"], hop: int, solver: str = "exhaustive"
+    chunks: Float[Array, "chunk slot length"],
+    hop: int,
+    embeddings: Float[Array, "chunk slot embedding"] | None = None,
+    stft: STFT = STFT(),  # noqa: B008 (it cannot change)
 ) -> Int[Array, "chunk slot"]:
     """An order of each chunk's slots that continues the order of the chunk before it.
 
-    Neighbours share ``length - hop`` samples of one mixture; slots belong together whose waveforms
-    differ least there.
+    Neighbours share ``length - hop`` samples of one mixture: slots belong together whose
+    compressed spectrograms differ least there, and whose embeddings have the same direction.
 
     Args:
       chunks: waveforms, cut every ``hop`` samples.
-      hop: below the length of a chunk.
-      solver: a name in `matching.SOLVERS`.
+      hop: below the length of a chunk; see `blind_hop`.
+      embeddings: of the slots, where there are any.
+      stft: in which the shared samples are compared.
 
     Returns:
       For every chunk, the slot that is the first source, the second, ...; the first chunk's slots
       stay in their order.
     """
     before, after = chunks[:-1, :, hop:], chunks[1:, :, : chunks.shape[-1] - hop]
-    following = matching.assign(difference(before, after), solver)
+    costs = _dissimilarity(compress(stft(before)), compress(stft(after)))
+    if embeddings is not None:
+        costs += 1 - _cosine(embeddings[:-1], embeddings[1:])
+    following = matching.assign(costs)
 
     def follow(
         order: Int[Array, " slot"], step: Int[Array, " slot"]
@@ -87,22 +96,45 @@ def blind_order(
     return jnp.concatenate([first[None], rest])
 
 
+def blind_hop(length: int) -> int:
+    """The hop between chunks of ``length`` samples that are to be ordered blindly."""
+    return max(length // 4, 1)
+
+
+def _dissimilarity(
+    before: Float[Array, "joint slot frequency time"],
+    after: Float[Array, "joint slot frequency time"],
+) -> Float[Array, "joint slot slot"]:
+    """Squared difference of every pair, relative to the mean energy of all slots."""
+    pairs = before[:, :, None] - after[:, None]
+    energy = jnp.mean(jnp.square(before) + jnp.square(after), axis=(1, 2, 3))
+    return jnp.mean(jnp.square(pairs), axis=(3, 4)) / jnp.maximum(energy, 1e-12)[:, None, None]
+
+
+def _cosine(
+    before: Float[Array, "joint slot embedding"], after: Float[Array, "joint slot embedding"]
+) -> Float[Array, "joint slot slot"]:
+    """Cosine similarity of every pair; 0 where an embedding is."""
+
+    def unit(x: Float[Array, "joint slot embedding"]) -> Float[Array, "joint slot embedding"]:
+        return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+    return jnp.einsum("jae,jbe->jab", unit(before), unit(after))
+
+
 def oracle_order(
-    chunks: Float[Array, "chunk slot length"],
-    targets: Float[Array, "chunk slot length"],
-    solver: str = "exhaustive",
+    chunks: Float[Array, "chunk slot length"], targets: Float[Array, "chunk slot length"]
 ) -> Int[Array, "chunk slot"]:
     """An order of each chunk's slots that fits the true sources best; for evaluation alone."""
-    return order_like(chunks, targets, solver)
+    return order_like(chunks, targets)
 
 
 def order_like(
     chunks: Float[Array, "chunk slot length"],
     others: Float[Array, "chunk slot length"],
-    solver: str = "exhaustive",
 ) -> Int[Array, "chunk slot"]:
     """An order of each chunk's slots that fits others of the same time best."""
-    return matching.assign(difference(others, chunks), solver)
+    return matching.assign(difference(others, chunks))
 
 
 def reorder(
