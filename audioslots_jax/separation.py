@@ -31,7 +31,7 @@ from audioslots_jax.audio import (
     order_like,
     reorder,
 )
-from audioslots_jax.audio.chunks import blind_hop, fade
+from audioslots_jax.audio.chunks import blind_hop, count, fade
 from audioslots_jax.data.files import write_atomically
 from audioslots_jax.data.sound_files import SoundFile
 from audioslots_jax.errors import UserError
@@ -119,30 +119,24 @@ class Separator:
         if sample_rate == self.sample_rate:
             yield from self._separate(blocks)
             return
-        taken = given = 0
+        taken = given = channels = 0
 
-        def count() -> Iterator[Waveform]:
-            nonlocal taken
+        def counted() -> Iterator[Waveform]:
+            nonlocal taken, channels
             for block in blocks:
+                channels = len(block)
                 taken += block.shape[1]
                 yield block
 
-        separated = self._separate(_resample(count(), sample_rate, self.sample_rate))
-        shape: tuple[int, ...] = ()
-
-        def flat() -> Iterator[Waveform]:
-            nonlocal shape
-            for block in separated:
-                shape = block.shape[:2]
-                yield block.reshape(-1, block.shape[2])
-
-        for block in _resample(flat(), self.sample_rate, sample_rate):
+        separated = self._separate(_resample(counted(), sample_rate, self.sample_rate))
+        flat = (block.reshape(-1, block.shape[2]) for block in separated)
+        for block in _resample(flat, self.sample_rate, sample_rate):
             # Resampling there and back may add a sample at the end, or lose one.
-            block = block[:, : taken - given]
-            given += block.shape[1]
-            yield block.reshape(*shape, -1)
+            kept = block[:, : taken - given]
+            given += kept.shape[1]
+            yield kept.reshape(self.task.slots, channels, kept.shape[1])
         if given < taken:
-            yield np.zeros((*shape, taken - given), np.float32)
+            yield np.zeros((self.task.slots, channels, taken - given), np.float32)
 
     def _separate(self, blocks: Iterable[Waveform]) -> Iterator[Separated]:
         """Separates blocks at the model's rate."""
@@ -158,7 +152,7 @@ class Separator:
                 waiting = waiting[:, step:]
         while waiting is not None and joiner is not None and (left := waiting.shape[1]):
             padded = np.pad(waiting, ((0, 0), (0, max(span - left, 0))))
-            yield joiner.add(padded)[..., :left]
+            yield joiner.add(padded, count(left, self.chunk, hop))[..., :left]
             waiting = waiting[:, step:]
 
 
@@ -182,7 +176,9 @@ class _Joiner:
         self._sum = np.zeros((slots, channels, length - hop), np.float32)
         self._weight = np.zeros(length - hop, np.float32)
 
-    def add(self, samples: Waveform) -> Separated:
+    def add(
+        self, samples: Waveform, chunks_with_sound: int = BATCH
+    ) -> Float32[np.ndarray, "slot channel done"]:
         """The samples that no later chunk reaches: as many as a batch's chunks begin within."""
         length, hop = self._separator.chunk, self._hop
         starts = range(0, BATCH * hop, hop)
@@ -193,12 +189,12 @@ class _Joiner:
         sums = np.zeros((*self._sum.shape[:2], samples.shape[1]), np.float32)
         weights = np.zeros(samples.shape[1], np.float32)
         sums[..., : length - hop], weights[: length - hop] = self._sum, self._weight
-        for start, chunk in zip(starts, np.asarray(ordered), strict=True):
+        for start, chunk in list(zip(starts, np.asarray(ordered), strict=True))[:chunks_with_sound]:
             sums[..., start : start + length] += self._fade * chunk
             weights[start : start + length] += self._fade
         done = BATCH * hop
         self._sum, self._weight = sums[..., done:], weights[done:]
-        return sums[..., :done] / weights[:done]
+        return sums[..., :done] / np.maximum(weights[:done], 1e-9)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -267,7 +263,7 @@ def separate_file(
         channels = 1 if mix_down else file.channels
         sketches = [Sketch(file.frames, file.sample_rate) for _ in range(1 + len(outputs))]
         bar = tqdm(
-            total=round(file.frames / file.sample_rate, 2), desc=path.name, unit="s",
+            total=file.frames, desc=path.name, unit="s", unit_scale=1 / file.sample_rate,
             mininterval=0.1 if sys.stderr.isatty() else 10,
         )  # fmt: skip
 
@@ -282,7 +278,7 @@ def separate_file(
                 writers.write(separated)
                 for sketch, slot in zip(sketches[1:], separated[:, 0], strict=True):
                     sketch.add(slot)
-                bar.update(round(separated.shape[2] / file.sample_rate, 6))
+                bar.update(separated.shape[2])
         if picture is not None:
             names = [path.name, *(output.name for output in outputs)]
             content = pictures.png(pictures.draw_recordings(names, sketches))

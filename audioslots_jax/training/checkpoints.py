@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -101,14 +103,23 @@ def restore_params(directory: Path, like: Any) -> tuple[Any, int, float | None]:
             directory.absolute() / str(step) / "state",
             args=ocp.args.PyTreeRestore(
                 item={"params": like},
-                restore_args=ocp.checkpoint_utils.construct_restore_args({"params": like}),
+                # As they were saved; given shapes, Orbax would cut or pad others to them.
+                restore_args=jax.tree.map(
+                    lambda _: ocp.RestoreArgs(restore_type=np.ndarray), {"params": like}
+                ),
                 partial_restore=True,
             ),
         )
+        if jax.tree.map(np.shape, restored["params"]) != jax.tree.map(np.shape, like):
+            raise ValueError("it holds another model than config.json describes")
     except (ValueError, KeyError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{directory / str(step)} cannot be read ({reason}).") from None
-    return restored["params"], step, metrics["score"] if metrics else None
+    return (
+        jax.tree.map(jnp.asarray, restored["params"]),
+        step,
+        metrics["score"] if metrics else None,
+    )
 
 
 def _score(metrics: dict[str, float]) -> float:
