@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -202,6 +204,46 @@ def test_files_keep_format_rate_and_length(
         whole = whole.mean(axis=1, keepdims=True) if mix_down else whole
         if rate == RATE:
             np.testing.assert_allclose(total, whole, atol=0.02)
+
+
+@hypothesis.settings(
+    deadline=None, max_examples=60, derandomize=True, database=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@hypothesis.given(
+    form=st.sampled_from(
+        [("WAV", "PCM_U8"), ("WAV", "FLOAT"), ("WAV", "ULAW"), ("FLAC", "PCM_24"), ("AU", "DOUBLE"),
+         ("OGG", "VORBIS"), ("CAF", "PCM_16"), ("W64", "PCM_32")]
+    ),
+    rate=st.sampled_from([1000, 8000, 22_050, 192_000]),
+    channels=st.integers(1, 3),
+    samples=st.integers(1, 3000),
+    flips=st.lists(st.tuples(st.integers(0, 2**16), st.integers(1, 255)), max_size=4),
+    cut=st.one_of(st.none(), st.integers(0, 2**14)),
+)  # fmt: skip
+def test_any_header_and_content_is_separated_or_refused(
+    separator, tmp_path, form, rate, channels, samples, flips, cut
+):
+    """Bytes of the file changed anywhere: the whole result, or one sentence and no file."""
+    path, out = tmp_path / "x", tmp_path / "out"
+    soundfile.write(path, noise(samples, channels), rate, format=form[0], subtype=form[1])
+    content = bytearray(path.read_bytes())
+    for place, change in flips:
+        content[place % len(content)] ^= change
+    path.write_bytes(content[:cut])
+    outputs = [out / "1", out / "2"]
+    refused = ""
+    try:
+        separate_file(separator, path, outputs, mix_down=True)
+    except UserError as error:
+        refused = str(error)
+    if refused:
+        assert "\n" not in refused
+        assert not out.exists() or not list(out.iterdir())
+    else:
+        frames = soundfile.info(path).frames
+        assert {soundfile.info(output).frames for output in outputs} == {frames}
+        shutil.rmtree(out)
 
 
 def write_bad(folder):
