@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.runs import make_run
+from tests.tiny import get_config
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -23,6 +26,12 @@ def test_decoder_speed():
 def test_matching_speed():
     printed = run("experiments/matching_speed/run.py", "--repeats=1")
     assert len(re.findall(r"^\| \d \|", printed, re.MULTILINE)) == 7
+
+
+def test_blind_stitching(tmp_path):
+    make_run(tmp_path, get_config())
+    printed = run("experiments/blind_stitching/run.py", f"--workdir={tmp_path}", "--mixtures=1")
+    assert len(re.findall(r"^\| .* -?[\d.]+ dB \|$", printed, re.MULTILINE)) == 5
 
 
 def test_input_speed(tmp_path):

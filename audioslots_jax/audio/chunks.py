@@ -81,9 +81,18 @@ def blind_order(
       stay in their order.
     """
     before, after = chunks[:-1, :, hop:], chunks[1:, :, : chunks.shape[-1] - hop]
-    costs = _dissimilarity(compress(stft(before)), compress(stft(after)))
+    costs = spectral_difference(compress(stft(before)), compress(stft(after)))
     if embeddings is not None:
-        costs += 1 - _cosine(embeddings[:-1], embeddings[1:])
+        costs += 1 - cosine_similarity(embeddings[:-1], embeddings[1:])
+    return chain(costs)
+
+
+def chain(costs: Float[Array, "joint slot slot"]) -> Int[Array, "chunk slot"]:
+    """An order of each chunk's slots, from what it costs to let one slot follow another.
+
+    Args:
+      costs: ``costs[k, i, j]`` lets slot ``j`` of chunk ``k + 1`` follow slot ``i`` of chunk ``k``.
+    """
     following = matching.assign(costs)
 
     def follow(
@@ -91,7 +100,7 @@ def blind_order(
     ) -> tuple[Int[Array, " slot"], Int[Array, " slot"]]:
         return step[order], step[order]
 
-    first = jnp.arange(chunks.shape[1], dtype=following.dtype)
+    first = jnp.arange(costs.shape[1], dtype=following.dtype)
     _, rest = jax.lax.scan(follow, first, following)
     return jnp.concatenate([first[None], rest])
 
@@ -101,7 +110,7 @@ def blind_hop(length: int) -> int:
     return max(length // 4, 1)
 
 
-def _dissimilarity(
+def spectral_difference(
     before: Float[Array, "joint slot frequency time"],
     after: Float[Array, "joint slot frequency time"],
 ) -> Float[Array, "joint slot slot"]:
@@ -111,7 +120,7 @@ def _dissimilarity(
     return jnp.mean(jnp.square(pairs), axis=(3, 4)) / jnp.maximum(energy, 1e-12)[:, None, None]
 
 
-def _cosine(
+def cosine_similarity(
     before: Float[Array, "joint slot embedding"], after: Float[Array, "joint slot embedding"]
 ) -> Float[Array, "joint slot slot"]:
     """Cosine similarity of every pair; 0 where an embedding is."""

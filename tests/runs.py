@@ -1,0 +1,24 @@
+"""Runs of `main.py` that nobody waited for."""
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from audioslots_jax.training.checkpoints import Checkpoints
+from audioslots_jax.training.state import init_state, make_optimizer
+from audioslots_jax.training.step import make_task
+from audioslots_jax.training.workdir import claim
+
+
+def make_run(workdir, config: ConfigDict, scores=(None,)):
+    """A run with a checkpoint for each score, whose parameters are those of a new model."""
+    claim(workdir, config, "fingerprint")
+    task = make_task(config)
+    size = task.size(round(config.data.crop_seconds * config.data.sample_rate))
+    state = init_state(task.model, make_optimizer(config), size, seed=1)
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=10)
+    for step, score in enumerate(scores, start=1):
+        scaled = jax.tree.map(lambda x: x * step, state.params)  # noqa: B023 (called at once)
+        checkpoints.save(state._replace(step=jnp.int32(step), params=scaled), [], score)
+    checkpoints.close()
+    return state
