@@ -1,5 +1,7 @@
 """Runs of `main.py` that nobody waited for."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -15,7 +17,8 @@ def make_run(workdir, config: ConfigDict, scores=(None,)):
     claim(workdir, config, "fingerprint")
     task = make_task(config)
     size = task.size(round(config.data.crop_seconds * config.data.sample_rate))
-    state = init_state(task.model, make_optimizer(config), size, seed=1)
+    init = functools.partial(init_state, task.model, make_optimizer(config), size, 1)
+    state = jax.jit(init)()
     checkpoints = Checkpoints(workdir / "checkpoints", keep=10)
     for step, score in enumerate(scores, start=1):
         scaled = jax.tree.map(lambda x: x * step, state.params)  # noqa: B023 (called at once)
