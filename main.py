@@ -1,6 +1,7 @@
 """Trains AudioSlots: ``python main.py --config=configs/voices.py --workdir=runs/voices``.
 
-The same command continues a run that was stopped. Any field of the config can be given on the
+The same command continues a run that was stopped; with ``--mode=evaluate`` it scores the run on
+whole mixtures. Any field of the config can be given on the
 command line, such as ``--config.train.steps=500``.
 """
 
@@ -17,6 +18,9 @@ from audioslots_jax import UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file in configs/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; made if it does not exist.")
+MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "evaluate"], "Train, or score the workdir's best checkpoint."
+)
 flags.mark_flags_as_required(["config", "workdir"])
 
 # TensorFlow reads these on import. It only moves batches here, so its notes on how its kernels are
@@ -33,6 +37,7 @@ def main(argv: list[str]) -> None:
 
     import jax
 
+    from audioslots_jax.evaluate import describe, evaluate
     from audioslots_jax.training.loop import train
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -40,7 +45,11 @@ def main(argv: list[str]) -> None:
     try:
         if len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}; flags start with --.")
-        train(CONFIG.value, Path(WORKDIR.value).expanduser())
+        workdir = Path(WORKDIR.value).expanduser()
+        if MODE.value == "evaluate":
+            print(describe(evaluate(CONFIG.value, workdir), workdir))
+        else:
+            train(CONFIG.value, workdir)
     except UserError as error:
         fail(str(error))
     except KeyboardInterrupt:

@@ -96,7 +96,8 @@ class Separator:
           come later than their input and are of other lengths.
 
         Raises:
-          UserError: if a file cannot be read, or samples are not finite.
+          UserError: if a file cannot be read, samples are not finite, or the model is an
+            autoencoder.
           ValueError: if samples come without a rate, or are not shaped as above.
         """
         if isinstance(recording, str | Path):
@@ -140,6 +141,8 @@ class Separator:
 
     def _separate(self, blocks: Iterable[Waveform]) -> Iterator[Separated]:
         """Separates blocks at the model's rate."""
+        if self.task.slots == 1:
+            raise UserError("an autoencoder cannot separate: it needs the sources to be apart.")
         hop = blind_hop(self.chunk)
         step, span = BATCH * hop, (BATCH - 1) * hop + self.chunk
         joiner: _Joiner | None = None
@@ -295,7 +298,7 @@ def load(workdir: str | Path) -> Separator:
       workdir: the run; nothing else is needed.
 
     Raises:
-      UserError: if it is no run, has no checkpoint that can be read, or is an autoencoder.
+      UserError: if it is no run, or has no checkpoint that can be read.
     """
     workdir = Path(workdir).expanduser()
     try:
@@ -305,8 +308,6 @@ def load(workdir: str | Path) -> Separator:
             f"{workdir} is no run of main.py: its {CONFIG} cannot be read ({error})."
         ) from None
     check(config)
-    if config.model.slots == 1:
-        raise UserError(f"{workdir} is an autoencoder, which needs the sources to be apart.")
     task = make_task(config)
     samples = round(config.data.crop_seconds * config.data.sample_rate)
     spectrogram = jax.ShapeDtypeStruct((1, *task.size(samples)), jnp.float32)

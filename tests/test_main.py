@@ -1,9 +1,11 @@
 """`main.py` as a process: what it leaves behind, what it refuses, and what survives kill -9."""
 
+import csv
 import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,6 +167,44 @@ def test_a_finished_run_tells_its_scores_again(environment, uninterrupted):
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[-3:] == first.stdout.splitlines()[-3:]
     assert (workdir / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_evaluating_leaves_scores_of_whole_mixtures(environment, uninterrupted, tmp_path):
+    """Against a calculation from the wavs it leaves, which has nothing to do with it."""
+    shutil.copytree(uninterrupted[0], tmp_path / "run")
+    flags = [*LONG, "--mode=evaluate", "--config.eval.mixtures=3"]
+    result = run(environment, tmp_path / "run", *flags)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "run" / "evaluation"
+    summary = json.loads((folder / "summary.json").read_text())
+    with open(folder / "scores.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["mixture_id"] for row in rows] == ["voices-0", "voices-1", "voices-2"]
+    improvements = [[float(row[f"si_snri_{i}"]) for i in (1, 2)] for row in rows]
+    assert summary["si_snri"] == pytest.approx(np.mean(improvements), abs=1e-3)
+    spread = np.std(np.mean(improvements, axis=1), ddof=1) / np.sqrt(3)
+    assert summary["si_snri_stderr"] == pytest.approx(spread, abs=1e-3)
+    assert f"SI-SNRi {summary['si_snri']:.2f}" in result.stdout
+
+    def si_snr(target, estimate):
+        scaled = np.dot(target, estimate) / np.dot(target, target) * target
+        return 10 * np.log10(np.sum(scaled**2) / np.sum((scaled - estimate) ** 2))
+
+    ranked = sorted(improvements, key=np.mean)
+    for place, word in enumerate(("worst", "median", "best")):
+        sounds = {path.stem: soundfile.read(path)[0] for path in (folder / word).iterdir()}
+        assert {len(sound) for sound in sounds.values()} == {80_000}
+        found = [
+            si_snr(sounds[f"source_{i}"], sounds[f"estimate_{i}"])
+            - si_snr(sounds[f"source_{i}"], sounds["mixture"])
+            for i in (1, 2)
+        ]
+        np.testing.assert_allclose(found, ranked[place], atol=0.01)
+    refused = run(environment, tmp_path / "run", *flags, "--config.model.decoder.width=9")
+    assert refused.returncode == 2
+    assert "differs in model.decoder.width (8 -> 9)" in refused.stderr
+    refused = run(environment, tmp_path / "nothing", *flags)
+    assert re.fullmatch(r"error: .*nothing is no run of main.py[^\n]*\n", refused.stderr)
 
 
 def test_another_config_is_refused(environment, uninterrupted):

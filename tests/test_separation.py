@@ -147,8 +147,8 @@ def test_an_autoencoder_cannot_separate(tmp_path):
     config = get_config()
     config.model.slots = 1
     make_run(tmp_path, config)
-    with pytest.raises(UserError, match="is an autoencoder"):
-        load(tmp_path)
+    with pytest.raises(UserError, match="an autoencoder cannot separate"):
+        load(tmp_path)(noise(1000), RATE)
 
 
 # Files
