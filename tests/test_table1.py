@@ -129,11 +129,11 @@ def test_perfect_networks_reach_the_oracle(runs, monkeypatch, librimix, tmp_path
 
 
 @pytest.mark.parametrize(("row", "slots"), [("autoencoder", 1), ("audioslots", 2)])
-@pytest.mark.parametrize("protocol", ["A", "B"])
-def test_networks_see_what_they_should(runs, row, slots, protocol):
+def test_networks_see_what_they_should(runs, row, slots):
     """Sources one by one for an autoencoder, else their sum; through the protocol's STFT."""
     runs["run"] = found = separator(tiny_task(slots), tiny_params(slots))
-    stft = estimators.PROTOCOLS[protocol]
+    stft = estimators.PROTOCOLS["A"]
+    assert stft != found.task.stft
     estimator = estimators.load(Path("run"), row)
     pieces = jax.random.normal(jax.random.key(1), (3, 2, 8000))
     magnitudes = estimator.magnitudes(found.params, pieces, stft)
