@@ -1,7 +1,7 @@
 """A picture of separated mixtures, in the style of the paper's figure 2."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -15,33 +15,43 @@ SKETCH_COLUMNS, SKETCH_WINDOW, SKETCH_DB = 1000, 1024, 80.0
 def draw(
     mixtures: Float[np.ndarray, "example frequency time"],
     sources: Float[np.ndarray, "example source frequency time"],
-    estimates: Float[np.ndarray, "example source frequency time"],
+    estimates: Mapping[str, Float[np.ndarray, "example source frequency time"]],
     *,
     crop_seconds: float,
     sample_rate: int,
 ) -> Figure:
-    """Per example: the mixture above, below it each true source beside its estimate.
+    """Per example: the mixture above, below it each true source beside its estimates.
 
     All spectrograms are compressed magnitudes; an example shares one colour scale.
+
+    Args:
+      mixtures: one per example.
+      sources: of each mixture.
+      estimates: of the sources, by the name of what made them; a column each.
+      crop_seconds: duration of what is shown.
+      sample_rate: in Hz.
     """
     examples, count = sources.shape[:2]
     figure = Figure(
-        figsize=(examples * (2 * CELL_INCHES[0] + 0.3), (count + 1) * CELL_INCHES[1] + 0.3),
+        figsize=(
+            examples * ((1 + len(estimates)) * CELL_INCHES[0] + 0.3),
+            (count + 1) * CELL_INCHES[1] + 0.3,
+        ),
         layout="constrained",
     )
     extent = (0, crop_seconds, 0, sample_rate / 2000)
     columns = figure.subfigures(1, examples, squeeze=False)[0]
+    shown = {"source": sources, **estimates}
     for example, column in enumerate(columns):
         axes = column.subplot_mosaic(
-            [["mixture", "mixture"]]
-            + [[f"source {i + 1}", f"estimate {i + 1}"] for i in range(count)],
+            [["mixture"] * len(shown)]
+            + [[f"{name} {i + 1}" for name in shown] for i in range(count)],
             sharex=True,
             sharey=True,
         )
         images = {"mixture": mixtures[example]}
         for i in range(count):
-            images[f"source {i + 1}"] = sources[example, i]
-            images[f"estimate {i + 1}"] = estimates[example, i]
+            images |= {f"{name} {i + 1}": values[example, i] for name, values in shown.items()}
         brightest = mixtures[example].max()
         for name, axis in axes.items():
             axis.imshow(

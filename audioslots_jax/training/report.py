@@ -115,7 +115,7 @@ class Report:
         return pictures.draw(
             np.asarray(separated.mixture_spectrogram[:count]),
             np.asarray(separated.source_spectrograms[:count]),
-            np.asarray(separated.estimated_spectrograms[:count]),
+            {"estimate": np.asarray(separated.estimated_spectrograms[:count])},
             crop_seconds=self._config.data.crop_seconds,
             sample_rate=self._config.data.sample_rate,
         )
