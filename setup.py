@@ -46,6 +46,6 @@ setup(
     extras_require={
         # What the command `tfds` of TFDS 4.9.10 imports and does not require.
         "tfds": ["apache-beam", "mlcroissant"],
-        "test": ["beartype", "hypothesis", "mypy", "pillow", "pytest", "ruff"],
+        "test": ["beartype", "fast_bss_eval", "hypothesis", "mypy", "pillow", "pytest", "ruff"],
     },
 )

@@ -1,5 +1,6 @@
 """The benchmarks run, on sizes that take no time."""
 
+import argparse
 import importlib.util
 import re
 import subprocess
@@ -34,12 +35,28 @@ def test_blind_stitching(tmp_path):
     assert len(re.findall(r"^\| .* -?[\d.]+ dB \|$", printed, re.MULTILINE)) == 5
 
 
+def load(name):
+    path = ROOT / "experiments" / name / "run.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_separation_speed(tmp_path):
+    """Its measurements; the script makes each in a process of its own."""
+    make_run(tmp_path, get_config())
+    benchmark = load("separation_speed")
+    options = argparse.Namespace(workdir=tmp_path, long=70)
+    for measurement in (benchmark.ours, benchmark.long):
+        speed, memory = measurement(options)
+        assert speed > 0
+        assert memory > 100
+
+
 def test_input_speed(tmp_path):
     """Its measurements; the script makes each in a process of its own."""
-    path = ROOT / "experiments" / "input_speed" / "run.py"
-    spec = importlib.util.spec_from_file_location("input_speed", path)
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    benchmark = load("input_speed")
     root = benchmark.write_noise(tmp_path / "noise")
     assert benchmark.audio_seconds(root) == 40 * 12
     benchmark.prepare.prepare(root, tmp_path / "store", 16000)

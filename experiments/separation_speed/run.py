@@ -1,0 +1,127 @@
+"""How fast recordings are separated: ``python experiments/separation_speed/run.py --workdir=RUN``.
+
+Each measurement is a process of its own, so that its memory is too. Asteroid's Conv-TasNet (random
+weights; it is what many users come from) takes turns with the model of the run, if it is installed.
+"""
+
+import argparse
+import importlib.util
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+MINUTE, LONG = 60, 7200  # seconds
+
+
+def main() -> None:
+    """Prints the table, or makes one measurement of it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--workdir", required=True, help="a run of main.py")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--long", type=int, default=LONG, help="seconds of the long recording")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.only:
+        print(*{"ours": ours, "conv-tasnet": conv_tasnet, "long": long}[options.only](options))
+        return
+    contenders = ["ours", "conv-tasnet"]
+    if importlib.util.find_spec("asteroid") is None:
+        print("without asteroid, which is not installed, Conv-TasNet is missing\n")
+        contenders.remove("conv-tasnet")
+    found: dict[str, list[list[float]]] = {}
+    for _ in range(options.rounds):
+        for contender in contenders:
+            found.setdefault(f"{contender}, 60 s", []).append(run(options, contender))
+    found[f"ours, {options.long} s"] = [run(options, "long")]
+    print("| | times faster than real time | resident at most |")
+    print("| --- | --- | --- |")
+    for name, values in found.items():
+        speed, memory = (statistics.median(column) for column in zip(*values, strict=True))
+        print(f"| {name} | {speed:.1f} | {memory:.0f} MB |")
+
+
+def run(options: argparse.Namespace, what: str) -> list[float]:
+    """What a process of its own prints: times real time, and megabytes."""
+    command = [sys.executable, __file__, f"--workdir={options.workdir}", f"--only={what}"]
+    result = subprocess.run(
+        [*command, f"--long={options.long}"], text=True, check=True, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    return [float(number) for number in result.stdout.split()]
+
+
+def ours(options: argparse.Namespace) -> tuple[float, float]:
+    """A minute in memory, after a first one that compiles."""
+    import audioslots_jax
+
+    separator = audioslots_jax.load(options.workdir)
+    recording = noise(MINUTE * separator.sample_rate)
+    separator(recording, separator.sample_rate)
+    started = time.perf_counter()
+    separator(recording, separator.sample_rate)
+    return MINUTE / (time.perf_counter() - started), megabytes()
+
+
+def long(options: argparse.Namespace) -> tuple[float, float]:
+    """A long file, from disk to disk, after a minute that compiles."""
+    import audioslots_jax
+    from audioslots_jax.separation import separate_file
+
+    separator = audioslots_jax.load(options.workdir)
+    rate = separator.sample_rate
+    with tempfile.TemporaryDirectory() as folder:
+        path, outputs = Path(folder, "long.wav"), [Path(folder, f"{i}.wav") for i in (1, 2)]
+        with soundfile.SoundFile(path, "w", rate, 1) as file:
+            for minute in minutes(options.long, rate):
+                file.write(minute)
+        separator(noise(MINUTE * rate), rate)
+        started = time.perf_counter()
+        separate_file(separator, path, outputs, mix_down=True)
+        return options.long / (time.perf_counter() - started), megabytes()
+
+
+def conv_tasnet(options: argparse.Namespace) -> tuple[float, float]:
+    """A minute through Asteroid's network of the usual size, at the run's sampling rate."""
+    import torch
+    from asteroid.models import ConvTasNet
+
+    import audioslots_jax
+
+    rate = audioslots_jax.load(options.workdir).sample_rate
+    network = ConvTasNet(n_src=2, sample_rate=rate).eval()
+    recording = torch.from_numpy(noise(MINUTE * rate))[None]
+    with torch.no_grad():
+        network(recording[:, :rate])
+        started = time.perf_counter()
+        network(recording)
+    return MINUTE / (time.perf_counter() - started), megabytes()
+
+
+def minutes(seconds: int, rate: int) -> Iterator[np.ndarray]:
+    """Blocks of a minute, or less at the end."""
+    for start in range(0, seconds, MINUTE):
+        yield noise(min(MINUTE, seconds - start) * rate)
+
+
+def noise(samples: int) -> np.ndarray:
+    """As much work as any recording."""
+    return np.random.default_rng(0).normal(0, 0.05, samples).astype(np.float32)
+
+
+def megabytes() -> float:
+    """The most that was resident so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+if __name__ == "__main__":
+    main()
