@@ -10,8 +10,8 @@ def random(*shape):
     return jax.random.normal(jax.random.key(0), shape)
 
 
-@pytest.mark.parametrize("samples", [1, 7, 399, 400, 401, 1000, 1003])
-@pytest.mark.parametrize("hop", [400, 200, 150, 90])
+@pytest.mark.parametrize("samples", [1, 400, 401, 1003])
+@pytest.mark.parametrize("hop", [400, 200, 90])
 def test_joining_undoes_splitting(samples, hop):
     waveform = random(2, samples)
     pieces = split(waveform, 400, hop)
