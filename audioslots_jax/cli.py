@@ -1,6 +1,7 @@
 """The ``audioslots`` command."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       after Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
+    # A process that is asked to end leaves nothing half-written either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         code: int = arguments.run(arguments)
         return code
@@ -90,7 +93,7 @@ def _separate(arguments: argparse.Namespace) -> int:
         try:
             if not outputs:
                 raise UserError(f"{path}: its files would overwrite an input or another's files.")
-            picture = outputs[0].parent / f"{path.stem}.png" if arguments.report else None
+            picture = outputs[0].parent / f"{path.name}.png" if arguments.report else None
             separate_file(separator, path, outputs, arguments.channels == "mix", picture)
             print(f"{path}: {', '.join(map(str, outputs))}")
         except UserError as error:

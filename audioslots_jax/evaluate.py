@@ -74,7 +74,9 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, float]:
     check(config)
     separator = load(workdir)
     if other := [
-        d for d in differences(separator.config, config) if d.startswith(("model", "stft"))
+        difference
+        for difference in differences(separator.config, config)
+        if difference.startswith(("model", "stft", "data.sample_rate"))
     ]:
         raise UserError(
             f"{workdir} was made by another config, which differs in {', '.join(other)}."

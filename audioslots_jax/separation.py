@@ -44,6 +44,7 @@ from audioslots_jax.training.workdir import CHECKPOINTS, CONFIG
 
 BATCH = 32  # chunks that go through the network together
 MASK = "wiener"
+MOST_CHANNELS = 64  # more are samples, in an array that lies on its side
 
 Waveform = Float32[np.ndarray, "channel sample"]
 Separated = Float32[np.ndarray, "slot channel sample"]
@@ -108,15 +109,18 @@ class Separator:
         if not isinstance(recording, np.ndarray | jax.Array):
             return self.stream(recording, sample_rate)
         samples = np.asarray(recording, np.float32)
-        if samples.ndim not in (1, 2) or not samples.size:
-            raise ValueError(f"samples are (sample,) or (channel, sample), not {samples.shape}.")
-        if not np.isfinite(samples).all():
-            raise UserError("the recording has samples that are not finite.")
+        channels = 1 if samples.ndim == 1 else len(samples)
+        if samples.ndim not in (1, 2) or not samples.size or channels > MOST_CHANNELS:
+            raise ValueError(
+                f"samples are (sample,) or (channel, sample), not {samples.shape}; there can be up "
+                f"to {MOST_CHANNELS} channels."
+            )
         separated = _whole(self.stream([np.atleast_2d(samples)], sample_rate))
         return separated[:, 0] if samples.ndim == 1 else separated
 
-    def stream(self, blocks: Iterable[Waveform], sample_rate: int) -> Iterator[Separated]:
+    def stream(self, blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[Separated]:
         """Separates blocks at any sampling rate, one after the other. See `__call__`."""
+        blocks = _checked(blocks)
         if sample_rate == self.sample_rate:
             yield from self._separate(blocks)
             return
@@ -303,9 +307,10 @@ def load(workdir: str | Path) -> Separator:
     workdir = Path(workdir).expanduser()
     try:
         config = ConfigDict(_with_tuples(json.loads((workdir / CONFIG).read_text())))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(
-            f"{workdir} is no run of main.py: its {CONFIG} cannot be read ({error})."
+            f"{workdir} is no run of main.py: its {CONFIG} cannot be read ({reason})."
         ) from None
     check(config)
     task = make_task(config)
@@ -321,6 +326,21 @@ def _with_tuples(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _with_tuples(value) for key, value in tree.items()}
     return tuple(tree) if isinstance(tree, list) else tree
+
+
+def _checked(blocks: Iterable[np.ndarray]) -> Iterator[Waveform]:
+    """The blocks as float32, if they can be a recording."""
+    channels = None
+    for block in blocks:
+        samples = np.asarray(block, np.float32)
+        channels = len(samples) if channels is None else channels
+        if samples.ndim != 2 or len(samples) != channels:
+            raise ValueError(
+                f"blocks are (channel, sample), of the same channels; got {samples.shape}."
+            )
+        if not np.isfinite(samples).all():
+            raise UserError("the recording has samples that are not finite.")
+        yield samples
 
 
 def _whole(blocks: Iterator[Separated]) -> Separated:

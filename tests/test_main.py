@@ -203,6 +203,8 @@ def test_evaluating_leaves_scores_of_whole_mixtures(environment, uninterrupted, 
     refused = run(environment, tmp_path / "run", *flags, "--config.model.decoder.width=9")
     assert refused.returncode == 2
     assert "differs in model.decoder.width (8 -> 9)" in refused.stderr
+    refused = run(environment, tmp_path / "run", *flags, "--config.data.sample_rate=16000")
+    assert "differs in data.sample_rate (8000 -> 16000)" in refused.stderr
     refused = run(environment, tmp_path / "nothing", *flags)
     assert re.fullmatch(r"error: .*nothing is no run of main.py[^\n]*\n", refused.stderr)
 

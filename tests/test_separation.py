@@ -103,8 +103,15 @@ def test_wrong_arguments_are_told(separator, tmp_path):
     for wrong in (np.zeros(0), np.zeros((2, 3, 4))):
         with pytest.raises(ValueError, match=r"\(sample,\) or \(channel, sample\), not"):
             separator(wrong, RATE)
+    with pytest.raises(ValueError, match="up to 64 channels"):
+        separator(np.zeros((3000, 2)), RATE)
     with pytest.raises(UserError, match="not finite"):
         separator(np.array([0.0, np.nan]), RATE)
+    with pytest.raises(UserError, match="not finite"):
+        list(separator([np.zeros((1, 50_000)), np.full((1, 9), np.inf)], 44_100))
+    for wrong in ([np.zeros(10)], [np.zeros((1, 10)), np.zeros((2, 10))]):
+        with pytest.raises(ValueError, match=r"blocks are \(channel, sample\), of the same"):
+            list(separator(wrong, 44_100))
     with pytest.raises(UserError, match="there is no such file"):
         separator(tmp_path / "nothing.wav")
 
@@ -123,6 +130,7 @@ def test_the_best_checkpoint_is_loaded(tmp_path):
     [
         (shutil.rmtree, "is no run of main.py: its config.json cannot be read"),
         (lambda run: (run / "config.json").write_text("{"), "is no run of main.py"),
+        (lambda run: (run / "config.json").write_text("[]"), "is no run of main.py"),
         (lambda run: shutil.rmtree(run / "checkpoints"), "has no checkpoint yet; train it first"),
         (lambda run: shutil.rmtree(run / "checkpoints/1/state"), "checkpoints/1 cannot be read"),
         (lambda run: change(run, "decoder", "width", 16), "checkpoints/1 cannot be read"),
@@ -245,6 +253,8 @@ def write_bad(folder):
     flac.write_bytes(flac.read_bytes()[:200_000])
     (folder / "folder.wav").mkdir()
     (folder / "header.wav").write_bytes(content[:30])
+    (folder / "half.wav").write_bytes(content[: len(content) // 2])
+    (folder / "samples.raw").write_bytes(content)
     return {
         "missing.wav": "no such file",
         "text.wav": "not a recording",
@@ -254,7 +264,9 @@ def write_bad(folder):
         "inf.wav": "not finite, near 0.00 s",
         "cut.flac": "(cut off|damaged)",
         "folder.wav": "no such file",
-        "header.wav": "(not a recording|is empty)",
+        "header.wav": "(not a recording|is empty|cut off)",
+        "half.wav": "cut off: its header promises more",
+        "samples.raw": "not a recording",
     }
 
 
@@ -279,8 +291,8 @@ def test_bad_input_is_one_sentence_and_the_others_are_done(run, tmp_path):
         assert str(tmp_path / name) in error
         assert re.search(problem, error), error
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "good_1.wav", "good_2.wav", "good.png", "one_sample_1.wav", "one_sample_2.wav",
-        "one_sample.png", "silence_1.flac", "silence_2.flac", "silence.png",
+        "good_1.wav", "good_2.wav", "good.wav.png", "one_sample_1.wav", "one_sample_2.wav",
+        "one_sample.wav.png", "silence_1.flac", "silence_2.flac", "silence.flac.png",
     }  # fmt: skip
 
 
@@ -298,6 +310,10 @@ def test_nothing_is_overwritten_and_unwritable_folders_are_told(run, tmp_path):
     result = command(inputs[0], f"--workdir={run}", f"--output={inputs[0]}/out")
     assert result.returncode == 1
     assert "x_1.wav cannot be written (Not a directory)" in result.stderr
+    (tmp_path / "half" / "x_2.wav").mkdir(parents=True)
+    result = command(inputs[0], f"--workdir={run}", f"--output={tmp_path / 'half'}")
+    assert "x_2.wav cannot be written (Is a directory)" in result.stderr
+    assert [path.name for path in (tmp_path / "half").iterdir()] == ["x_2.wav"]
     result = command(inputs[0], f"--workdir={tmp_path}", f"--output={tmp_path}")
     assert result.returncode == 2
     assert "is no run of main.py" in result.stderr

@@ -1,7 +1,9 @@
 """Recordings of any format in blocks, and files that are written whole or not at all."""
 
 import contextlib
+import errno
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +15,9 @@ from jaxtyping import Float32
 from audioslots_jax.errors import UserError
 
 BLOCK = 1 << 16  # samples read at a time
+# What libsndfile notes where a header gives another size than the file has. Streams that were
+# written without knowing theirs say 0 or the largest number, and are whole.
+CUT_OFF = re.compile(r"^\s*data : (?!0 |4294967295 )\d+ \(should be \d+\)", re.MULTILINE)
 
 
 class SoundFile:
@@ -36,15 +41,20 @@ class SoundFile:
             raise UserError(f"{path}: there is no such file.")
         try:
             self._file = soundfile.SoundFile(os.fsencode(path))
-        except (soundfile.SoundFileError, OSError) as error:
+        except (soundfile.SoundFileError, OSError, TypeError) as error:  # TypeError: raw samples
             raise UserError(
                 f"{path}: not a recording that can be read ({_reason(error)})."
             ) from None
         self.sample_rate, self.channels = self._file.samplerate, self._file.channels
         self.frames = self._file.frames
+        problem = ""
         if not self.frames:
+            problem = "the recording is empty"
+        elif CUT_OFF.search(self._file.extra_info):
+            problem = "cut off: its header promises more than there is"
+        if problem:
             self._file.close()
-            raise UserError(f"{path}: the recording is empty.")
+            raise UserError(f"{path}: {problem}.")
 
     def __enter__(self) -> "SoundFile":
         return self
@@ -109,6 +119,8 @@ class Writers:
         for path in self._paths:
             with self._naming(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
+                if path.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
                 unfinished = os.fsencode(_unfinished(path))
                 file = soundfile.SoundFile(unfinished, "w", like.samplerate, channels, **form)
                 self._files.append(file)
