@@ -254,6 +254,9 @@ def write_bad(folder):
     (folder / "folder.wav").mkdir()
     (folder / "header.wav").write_bytes(content[:30])
     (folder / "half.wav").write_bytes(content[: len(content) // 2])
+    soundfile.write(folder / "whole.ogg", noise(20 * RATE), RATE)
+    ogg = (folder / "whole.ogg").read_bytes()
+    (folder / "cut.ogg").write_bytes(ogg[: len(ogg) // 2])
     (folder / "samples.raw").write_bytes(content)
     return {
         "missing.wav": "no such file",
@@ -266,6 +269,7 @@ def write_bad(folder):
         "folder.wav": "no such file",
         "header.wav": "(not a recording|is empty|cut off)",
         "half.wav": "cut off: its header promises more",
+        "cut.ogg": "cut off: its last page",
         "samples.raw": "not a recording",
     }
 

@@ -15,6 +15,7 @@ from jaxtyping import Float32
 from audioslots_jax.errors import UserError
 
 BLOCK = 1 << 16  # samples read at a time
+OGG_PAGE = 65_307  # bytes, at most
 # What libsndfile notes where a header gives another size than the file has. Streams that were
 # written without knowing theirs say 0 or the largest number, and are whole.
 CUT_OFF = re.compile(r"^\s*data : (?!0 |4294967295 )\d+ \(should be \d+\)", re.MULTILINE)
@@ -52,6 +53,8 @@ class SoundFile:
             problem = "the recording is empty"
         elif CUT_OFF.search(self._file.extra_info):
             problem = "cut off: its header promises more than there is"
+        elif self._file.format == "OGG" and not _ogg_ends(path):
+            problem = "cut off: its last page is not the end of a stream"
         if problem:
             self._file.close()
             raise UserError(f"{path}: {problem}.")
@@ -169,6 +172,15 @@ class Writers:
         for path in self._paths:
             with contextlib.suppress(OSError):
                 _unfinished(path).unlink()
+
+
+def _ogg_ends(path: Path) -> bool:
+    """Whether the last page of an Ogg file ends a stream (a flag of RFC 3533, section 6)."""
+    with open(path, "rb") as file:
+        file.seek(max(path.stat().st_size - OGG_PAGE, 0))
+        tail = file.read()
+    start = tail.rfind(b"OggS")
+    return start >= 0 and bool(tail[start + 5 : start + 6] and tail[start + 5] & 4)
 
 
 def _unfinished(path: Path) -> Path:
