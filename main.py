@@ -37,9 +37,6 @@ def main(argv: list[str]) -> None:
 
     import jax
 
-    from audioslots_jax.evaluate import describe, evaluate
-    from audioslots_jax.training.loop import train
-
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(CACHE))
     try:
@@ -47,13 +44,18 @@ def main(argv: list[str]) -> None:
             raise UserError(f"unexpected argument {argv[1]!r}; flags start with --.")
         workdir = Path(WORKDIR.value).expanduser()
         if MODE.value == "evaluate":
+            from audioslots_jax.evaluate import describe, evaluate
+
             print(describe(evaluate(CONFIG.value, workdir), workdir))
         else:
+            from audioslots_jax.training.loop import train
+
             train(CONFIG.value, workdir)
     except UserError as error:
         fail(str(error))
     except KeyboardInterrupt:
-        fail("interrupted; the same command continues from the last checkpoint.", code=130)
+        trained = "continues from the last checkpoint" if MODE.value == "train" else "starts anew"
+        fail(f"interrupted; the same command {trained}.", code=130)
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -8,7 +8,6 @@ or speakers. They are separated as `audioslots separate` does it, so chunks are 
 import csv
 import io
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,42 +16,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import soundfile
-from jaxtyping import Array, Float, Float32, Int
+from jaxtyping import Array, Float, Float32
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
-from audioslots_jax.audio import (
-    oracle_order,
-    permuted_si_snr,
-    si_snr_improvement,
-    split,
-)
+from audioslots_jax.audio import split
 from audioslots_jax.data import Libri2Mix, open_data
 from audioslots_jax.data.files import write_atomically
 from audioslots_jax.data.mixing import INSTANCE_SECONDS
 from audioslots_jax.data.mixtures import HELD_OUT_SEED
 from audioslots_jax.errors import UserError
+from audioslots_jax.progress import progress
+from audioslots_jax.scoring import Scores, compare
 from audioslots_jax.separation import Separator, load
 from audioslots_jax.training.config import check, differences
 
 EVALUATION = "evaluation"
-# A log file wants a line now and then, not ten a second.
-_INTERVAL = 0.1 if sys.stderr.isatty() else 10
-
-
-class Scores(NamedTuple):
-    """Of one mixture.
-
-    Attributes:
-      si_snr, si_snri: of every source, in dB.
-      permutation: the slot that each source was matched with.
-      swaps: chunks whose slots fit the true sources better in another order.
-    """
-
-    si_snr: Float[Array, " source"]
-    si_snri: Float[Array, " source"]
-    permutation: Int[Array, " source"]
-    swaps: Int[Array, ""]
 
 
 def evaluate(config: ConfigDict, workdir: Path) -> dict[str, float]:
@@ -82,9 +60,9 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, float]:
             f"{workdir} was made by another config, which differs in {', '.join(other)}."
         )
     mixtures = _mixtures(config)
-    score = jax.jit(score_mixture, static_argnums=2)
+    score = jax.jit(_score, static_argnums=2)
     rows: list[tuple[str, Scores]] = []
-    for name in tqdm(mixtures.names, "evaluating", unit="mixture", mininterval=_INTERVAL):
+    for name in progress(mixtures.names, desc="evaluating", unit="mixture"):
         sources = mixtures.sources(len(rows))
         estimates = separator(sources.sum(axis=0), separator.sample_rate)
         rows.append((name, jax.device_get(score(sources, estimates, separator.chunk))))
@@ -114,24 +92,12 @@ def describe(summary: dict[str, float], workdir: Path) -> str:
     )
 
 
-def score_mixture(
-    sources: Float[Array, "source sample"], estimates: Float[Array, "slot sample"], chunk: int
+def _score(
+    sources: Float[Array, "source sample"], estimates: Float[Array, "source sample"], chunk: int
 ) -> Scores:
-    """Scores of a whole mixture; a source that is all silent gives NaN.
-
-    Args:
-      sources: the truth.
-      estimates: of the slots, in any order that is the same throughout.
-      chunk: length of a chunk in samples, in which swaps are counted.
-    """
-    scores, permutation = permuted_si_snr(sources, estimates)
-    improvement = si_snr_improvement(scores, sources, jnp.sum(sources, axis=0))
-    pieces, targets = (
-        jnp.swapaxes(split(x, chunk, chunk), 0, 1) for x in (estimates[permutation], sources)
-    )
-    order = oracle_order(pieces, targets)
-    swaps = jnp.sum(jnp.any(order != jnp.arange(len(sources)), axis=1))
-    return Scores(scores, improvement, permutation, swaps)
+    """Scores of a whole mixture, whose swaps are counted in chunks of ``chunk`` samples."""
+    pieces = (jnp.swapaxes(split(x, chunk, chunk), 0, 1) for x in (sources, estimates))
+    return compare(sources, estimates, *pieces)
 
 
 class _Mixtures(NamedTuple):

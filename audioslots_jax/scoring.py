@@ -121,6 +121,23 @@ def score(
         order = blind_order(chunks, protocol.hop)
     chunks = reorder(chunks, order) * used(protocol, chunks.shape[0], end)[:, None, None]
     estimates = join_before(chunks, protocol, sources.shape[-1], end)
+    return compare(sources, estimates, targets, chunks)
+
+
+def compare(
+    sources: Float[Array, "source sample"],
+    estimates: Float[Array, "source sample"],
+    targets: Float[Array, "chunk source length"],
+    chunks: Float[Array, "chunk source length"],
+) -> Scores:
+    """Scores of whole estimates, in an order that is the same throughout.
+
+    Args:
+      sources: the truth.
+      estimates: of the sources, in any order.
+      targets: chunks of the sources.
+      chunks: of the estimates, in their order.
+    """
     scores, permutation = permuted_si_snr(sources, estimates)
     improvement = si_snr_improvement(scores, sources, jnp.sum(sources, axis=0))
     return Scores(scores, improvement, permutation, swapped(chunks[:, permutation], targets))

@@ -9,7 +9,6 @@ What is kept in memory does not depend on the length of the recording.
 import dataclasses
 import functools
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,6 @@ import numpy as np
 import soxr
 from jaxtyping import Array, Float, Float32
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from audioslots_jax.audio import (
     MASKS,
@@ -35,10 +33,9 @@ from audioslots_jax.audio.chunks import blind_hop, count, fade
 from audioslots_jax.data.files import write_atomically
 from audioslots_jax.data.sound_files import SoundFile
 from audioslots_jax.errors import UserError
-from audioslots_jax.training import pictures
+from audioslots_jax.progress import progress
 from audioslots_jax.training.checkpoints import restore_params
 from audioslots_jax.training.config import check
-from audioslots_jax.training.pictures import Sketch
 from audioslots_jax.training.step import Task, make_task
 from audioslots_jax.training.workdir import CHECKPOINTS, CONFIG
 
@@ -201,6 +198,7 @@ class _Joiner:
             weights[start : start + length] += self._fade
         done = BATCH * hop
         self._sum, self._weight = sums[..., done:], weights[done:]
+        # Past the end of the recording no chunk has given anything; that is cut off later.
         return sums[..., :done] / np.maximum(weights[:done], 1e-9)
 
 
@@ -266,28 +264,28 @@ def separate_file(
     Raises:
       UserError: if the recording cannot be read, or a file cannot be written.
     """
+    from audioslots_jax.training import pictures  # and with it matplotlib, which `load` is spared
+
     with SoundFile(path) as file:
         channels = 1 if mix_down else file.channels
-        sketches = [Sketch(file.frames, file.sample_rate) for _ in range(1 + len(outputs))]
-        bar = tqdm(
-            total=file.frames, desc=path.name, unit="s", unit_scale=1 / file.sample_rate,
-            mininterval=0.1 if sys.stderr.isatty() else 10,
-        )  # fmt: skip
+        names = [path.name, *(output.name for output in outputs)] if picture else []
+        sketches = [pictures.Sketch(file.frames, file.sample_rate) for _ in names]
+        bar = progress(total=file.frames, desc=path.name, unit="s", unit_scale=1 / file.sample_rate)
 
         def blocks() -> Iterator[Waveform]:
             for block in file.blocks():
                 block = block.mean(axis=0, keepdims=True) if mix_down else block
-                sketches[0].add(block[0])
+                for sketch in sketches[:1]:
+                    sketch.add(block[0])
                 yield block
 
         with bar, file.writers(outputs, channels) as writers:
             for separated in separator.stream(blocks(), file.sample_rate):
                 writers.write(separated)
-                for sketch, slot in zip(sketches[1:], separated[:, 0], strict=True):
+                for sketch, slot in zip(sketches[1:], separated[:, 0], strict=False):
                     sketch.add(slot)
                 bar.update(separated.shape[2])
         if picture is not None:
-            names = [path.name, *(output.name for output in outputs)]
             content = pictures.png(pictures.draw_recordings(names, sketches))
             try:
                 write_atomically(picture, content)

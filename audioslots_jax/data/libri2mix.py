@@ -15,12 +15,13 @@ from typing import NamedTuple, overload
 import numpy as np
 from jaxtyping import Float32, Int
 
-from audioslots_jax.data.store import Store, is_store, open_store
+from audioslots_jax.data.store import Store
 from audioslots_jax.data.utterances import (
     SAMPLE_RATE,
     BadUtteranceError,
     Utterances,
     find_utterances,
+    open_root,
 )
 from audioslots_jax.errors import UserError
 
@@ -114,9 +115,7 @@ class Libri2Mix(Sequence[Mixture]):
             )
         if seconds is not None and not 0 < seconds < math.inf:
             raise ValueError(f"seconds is {seconds}; it must be above 0 and finite.")
-        source: Path | Store = root if isinstance(root, Store) else Path(root).expanduser()
-        if isinstance(source, Path) and is_store(source):
-            source = open_store(source, SAMPLE_RATE)
+        source = root if isinstance(root, Store) else open_root(root)
         folder = source.path if isinstance(source, Store) else source
         rows = read_metadata(metadata_path(folder, split))
         names = [name for row in rows for name in row.utterances]

@@ -11,8 +11,8 @@ from audioslots_jax.data.mixing import DynamicMixing, OfficialMixing
 from audioslots_jax.data.mixtures import Mixtures, fingerprint
 from audioslots_jax.data.recordings import HELD_OUT, TRAIN, is_divided, scan
 from audioslots_jax.data.speakers import Speakers, hold_out
-from audioslots_jax.data.store import Packed, Store, is_store, open_store, read_index
-from audioslots_jax.data.utterances import SAMPLE_RATE
+from audioslots_jax.data.store import Packed, Store, is_store, read_index
+from audioslots_jax.data.utterances import open_root
 from audioslots_jax.data.voices import Voices
 from audioslots_jax.errors import UserError
 
@@ -47,9 +47,7 @@ def _open_voices(config: Any, samples: int) -> Opened:
 
 def _open_libri2mix(config: Any, samples: int) -> Opened:
     """The store or folder of ``config.root``; held-out mixtures are official ones in any case."""
-    root: Path | Store = Path(config.root).expanduser()
-    if isinstance(root, Path) and is_store(root):
-        root = open_store(root, SAMPLE_RATE)
+    root = open_root(config.root)
     official = functools.partial(Libri2Mix, root, mode="max", allow_missing=config.allow_missing)
     held_out = official(split=config.eval_split)
     train: Mixtures

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -39,6 +38,7 @@ from audioslots_jax.data.recordings import (
 )
 from audioslots_jax.data.utterances import LIBRISPEECH
 from audioslots_jax.errors import UserError
+from audioslots_jax.progress import progress
 
 PART_BYTES = 256 << 20  # of recordings in a part, where an interrupted run continues
 AHEAD = 16  # recordings decoded while the one before them is written
@@ -94,9 +94,9 @@ def prepare(root: Path, output: Path, sample_rate: int) -> str:
             kept = sum(record is not None for record in records)
             if kept < len(parts):
                 (output / store.INDEX).unlink(missing_ok=True)
-            bar = tqdm(
+            bar = progress(
                 total=sum(source.bytes for source in found.sources), desc=f"packing {root}",
-                unit="B", unit_scale=True, mininterval=0.1 if sys.stderr.isatty() else 10,
+                unit="B", unit_scale=True,
             )  # fmt: skip
             with bar, warnings.catch_warnings():
                 # pyloudnorm suppresses these itself, but in threads that undo each other's filters.

@@ -12,12 +12,12 @@ import numpy as np
 import soundfile
 import soxr
 from jaxtyping import Float32
-from tqdm import tqdm
 
 from audioslots_jax.data.mixtures import decibels
 from audioslots_jax.data.parallel import ordered_map
 from audioslots_jax.data.store import Packed, is_store, open_store, read_index
 from audioslots_jax.errors import UserError
+from audioslots_jax.progress import progress
 
 SUFFIXES = frozenset(
     ".aif .aifc .aiff .au .avr .caf .flac .htk .iff .mp3 .nist .oga .ogg .opus .paf .pvf .rf64 "
@@ -159,7 +159,7 @@ def _read_recordings(
     problems: dict[str, list[str]] = {}
     resampled = []
     with contextlib.closing(examined):
-        bar = tqdm(examined, f"reading {root}", len(files), unit="file", leave=False)
+        bar = progress(examined, desc=f"reading {root}", total=len(files), unit="file", leave=False)
         for (speaker, path), found in zip(files, bar, strict=True):
             if isinstance(found, Unusable):
                 problems.setdefault(str(found), []).append(readable(path.relative_to(root)))

@@ -25,11 +25,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int16, Shaped
-from tqdm import tqdm
 
 from audioslots_jax.data.files import write_atomically
 from audioslots_jax.data.parallel import ordered_map
 from audioslots_jax.errors import UserError
+from audioslots_jax.progress import progress
 
 FORMAT = 1
 INDEX, VERIFIED, LOCK = "store.json", "verified.json", "lock"
@@ -293,7 +293,9 @@ def damaged(
     )
     with (
         contextlib.closing(found),
-        tqdm(total=total, desc=f"verifying {path}", unit="B", unit_scale=True, leave=False) as bar,
+        progress(
+            total=total, desc=f"verifying {path}", unit="B", unit_scale=True, leave=False
+        ) as bar,
     ):
         for name, description in zip(suspects, found, strict=True):
             bar.update(description["bytes"])

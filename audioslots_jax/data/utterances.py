@@ -54,6 +54,16 @@ class BadUtteranceError(UserError):
         self.index = index
 
 
+def open_root(root: str | Path) -> Path | store.Store:
+    """A store, opened, or any other folder as it is.
+
+    Raises:
+      UserError: if the store is unfinished, damaged, or not at 16 kHz.
+    """
+    path = Path(root).expanduser()
+    return store.open_store(path, SAMPLE_RATE) if store.is_store(path) else path
+
+
 def find_utterances(root: Path | store.Store, names: Sequence[str]) -> Utterances:
     """The named utterances of a store, or of a folder that holds ``LibriSpeech/``.
 

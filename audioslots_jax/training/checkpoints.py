@@ -93,11 +93,12 @@ def restore_params(directory: Path, like: Any) -> tuple[Any, int, float | None]:
     if not steps:
         raise UserError(f"{directory.parent} has no checkpoint yet; train it first.")
     options = ocp.CheckpointManagerOptions(create=False, best_fn=_score)
-    with ocp.CheckpointManager(directory.absolute(), options=options) as manager:
-        step = manager.best_step()
-        step = max(steps) if step is None else step
-        metrics = manager.metrics(step)
+    step = max(steps)
     try:
+        with ocp.CheckpointManager(directory.absolute(), options=options) as manager:
+            best = manager.best_step()
+            step = step if best is None else best
+            metrics = manager.metrics(step)
         # The optimiser's state is twice as large as the parameters, and of no use here.
         restored = ocp.PyTreeCheckpointer().restore(
             directory.absolute() / str(step) / "state",

@@ -1,6 +1,5 @@
 """What a run shows and leaves behind: progress, metrics, events, pictures, wavs and a table."""
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,9 +10,9 @@ import numpy as np
 import soundfile
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from audioslots_jax.data.files import write_atomically
+from audioslots_jax.progress import progress
 from audioslots_jax.training import pictures
 from audioslots_jax.training.evaluation import Separated
 from audioslots_jax.training.state import TrainState
@@ -35,13 +34,11 @@ class Report:
         print(f"{workdir}: {parameters:,} parameters, {devices}, {origin}")
         self._metrics = MetricsFile(workdir / "metrics.jsonl", resumed_at=done)
         self._events = open_events(workdir)
-        self._bar = tqdm(
+        self._bar = progress(
             total=config.train.steps,
             initial=done,
             unit="step",
             dynamic_ncols=True,
-            # A log file wants a line now and then, not ten a second.
-            mininterval=0.1 if sys.stderr.isatty() else 10,
         )
         self._shown = {"loss": "-", "SI-SNRi": "-"}
         self._logged = (time.monotonic(), done)

@@ -1,5 +1,6 @@
 import pytest
 
+from audioslots_jax.data import prepare as preparing
 from audioslots_jax.data.prepare import prepare
 from tests.data.files import tone, write, write_librimix
 
@@ -34,3 +35,9 @@ def stored_speech(speech, tmp_path_factory):
     output = tmp_path_factory.mktemp("stored_speech") / "store"
     prepare(speech / "librimix", output, 16000)
     return output
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Parts of one to two recordings."""
+    monkeypatch.setattr(preparing, "PART_BYTES", 60_000)

@@ -3,6 +3,8 @@
 import numpy as np
 import soundfile
 
+from audioslots_jax.data import store
+
 SHAPE = {"sample_rate": 8000, "samples": 2000}
 SCAN = {**SHAPE, "field": "data.root"}
 
@@ -47,3 +49,12 @@ def write_librimix(root, subsets=SUBSETS):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n")
     return root
+
+
+def contents(folder):
+    """What a store holds: the bytes of every file that is the same wherever it was made."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != store.VERIFIED
+    }
