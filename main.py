@@ -1,12 +1,19 @@
 """Trains AudioSlots: ``python main.py --config=configs/voices.py --workdir=runs/voices``.
 
 The same command continues a run that was stopped; with ``--mode=evaluate`` it scores the run on
-whole mixtures. Any field of the config can be given on the
-command line, such as ``--config.train.steps=500``.
+whole mixtures. Any field of the config can be given on the command line, such as
+``--config.train.steps=500``.
+
+On a cluster every process runs the same command. On Slurm, TPU pods and what else JAX knows they
+find each other; elsewhere each is told ``--coordinator``, ``--num_processes`` and ``--process_id``.
+
+Ends with 0 when the run is done, 2 after a mistake, 130 after Ctrl-C, and 143 after SIGTERM, which
+lets the step under way end and saves it.
 """
 
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -14,13 +21,17 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from audioslots_jax import UserError
+from audioslots_jax.errors import Preempted, UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file in configs/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; made if it does not exist.")
 MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "evaluate"], "Train, or score the workdir's best checkpoint."
 )
+COORDINATOR = flags.DEFINE_string("coordinator", None, "Of several processes: HOST:PORT of one.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many they are.", lower_bound=1)
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which one this is, from 0.", lower_bound=0)
+DISTRIBUTED = flags.DEFINE_bool("distributed", True, "Look for the other processes of a cluster.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 # TensorFlow reads these on import. It only moves batches here, so its notes on how its kernels are
@@ -42,8 +53,13 @@ def main(argv: list[str]) -> None:
     try:
         if len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}; flags start with --.")
+        start_distributed()
+        if "://" in WORKDIR.value:
+            raise UserError(f"--workdir {WORKDIR.value} is no folder; mount the bucket as one.")
         workdir = Path(WORKDIR.value).expanduser()
         if MODE.value == "evaluate":
+            if jax.process_count() > 1:
+                raise UserError("--mode=evaluate runs as one process; start a single one.")
             from audioslots_jax.evaluate import describe, evaluate
 
             print(describe(evaluate(CONFIG.value, workdir), workdir))
@@ -53,9 +69,36 @@ def main(argv: list[str]) -> None:
             train(CONFIG.value, workdir)
     except UserError as error:
         fail(str(error))
+    except Preempted as preempted:
+        print(preempted, file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
     except KeyboardInterrupt:
         trained = "continues from the last checkpoint" if MODE.value == "train" else "starts anew"
         fail(f"interrupted; the same command {trained}.", code=130)
+
+
+def start_distributed() -> None:
+    """Joins the processes of a cluster, if there is one; all but the first one are silent."""
+    import jax
+
+    explicit = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    if any(value is not None for value in explicit):
+        if any(value is None for value in explicit):
+            raise UserError("--coordinator, --num_processes and --process_id go together.")
+        jax.distributed.initialize(*explicit, cluster_detection_method="deactivate")
+    elif DISTRIBUTED.value and os.environ.get("SLURM_NTASKS") != "1":
+        # A lone task of Slurm has all devices of its machine, of which JAX would take the first.
+        try:
+            jax.distributed.initialize()
+        except ValueError as error:
+            if "coordinator_address" not in str(error):  # what it says where there is no cluster
+                raise UserError(
+                    f"the processes of this cluster did not find each other ({error}); "
+                    "tell them by --coordinator, or start a single one with --nodistributed."
+                ) from None
+    if jax.process_index() > 0:
+        os.environ["TQDM_DISABLE"] = "1"
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (as long as the process lives)
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -44,6 +44,8 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "cuda": ["jax[cuda]>=0.10"],
+        "tpu": ["jax[tpu]>=0.10"],
         # What the command `tfds` of TFDS 4.9.10 imports and does not require.
         "tfds": ["apache-beam", "mlcroissant"],
         "test": ["beartype", "fast_bss_eval", "hypothesis", "mypy", "pillow", "pytest", "ruff"],

@@ -315,7 +315,8 @@ def load(workdir: str | Path) -> Separator:
     samples = round(config.data.crop_seconds * config.data.sample_rate)
     spectrogram = jax.ShapeDtypeStruct((1, *task.size(samples)), jnp.float32)
     like = jax.eval_shape(task.model.init, jax.random.key(0), spectrogram)
-    params, step, score = restore_params(workdir / CHECKPOINTS, like)
+    average = config.train.ema_decay > 0
+    params, step, score = restore_params(workdir / CHECKPOINTS, like, average=average)
     return Separator(task, params, config, step, score)
 
 

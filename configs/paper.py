@@ -48,6 +48,9 @@ def get_config(variations: str = "") -> ConfigDict:
 
     config = ConfigDict()
     config.seed = 0
+    config.mesh = "data"  # or fsdp: parameters and optimiser divided over the devices
+    config.precision = "float32"  # or bfloat16: of activations and products
+    config.profile = 0  # steps to trace
     config.data = ConfigDict(
         {
             "kind": "libri2mix",
@@ -104,6 +107,9 @@ def get_config(variations: str = "") -> ConfigDict:
             "learning_rate": 2e-4,
             "warmup_steps": 2500,
             "clip_norm": 0.0,
+            "micro_batches": 1,
+            "ema_decay": 0.0,
+            "remat_decoder": False,
             "log_every": 100,
             "eval_every": 5000,
             "checkpoint_every": 1000,

@@ -13,6 +13,9 @@ def get_config() -> ConfigDict:
     """The experiment."""
     config = ConfigDict()
     config.seed = 0
+    config.mesh = "data"  # or fsdp: parameters and optimiser divided over the devices
+    config.precision = "float32"  # or bfloat16: of activations and products
+    config.profile = 0  # steps to trace
     config.data = ConfigDict(
         {
             "kind": "voices",
@@ -62,6 +65,9 @@ def get_config() -> ConfigDict:
             "learning_rate": 3e-3,
             "warmup_steps": 200,
             "clip_norm": 0.0,
+            "micro_batches": 1,
+            "ema_decay": 0.0,
+            "remat_decoder": False,
             "log_every": 50,
             "eval_every": 500,
             "checkpoint_every": 250,

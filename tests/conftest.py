@@ -28,6 +28,18 @@ def speech() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    """Of processes: a compilation cache that starts empty, shared by all tests."""
+    return {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
 @pytest.fixture
 def tiny():
     """The config of a training that takes seconds; a test may change it."""

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import random
 import re
 import shutil
@@ -19,34 +18,11 @@ import pytest
 import soundfile
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
+from tests.processes import ROOT, command, run
+
 STEPS = 200
 LONG = [f"--config.train.steps={STEPS}", "--config.train.checkpoint_every=7"]
 LONG += ["--config.train.eval_every=50", "--config.train.log_every=9"]
-
-
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory):
-    """A compilation cache that starts empty, shared by the processes of the tests."""
-    cache = tmp_path_factory.mktemp("cache")
-    return {
-        **os.environ,
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-def command(workdir, *flags, config="tests/tiny.py"):
-    return [sys.executable, "main.py", f"--config={config}", f"--workdir={workdir}", *flags]
-
-
-def run(environment, workdir, *flags, **options):
-    return subprocess.run(
-        command(workdir, *flags, **options), cwd=ROOT, env=environment, text=True,
-        capture_output=True, timeout=300, check=False,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -153,6 +129,26 @@ def test_kill_9_at_random_moments_changes_no_bit(environment, uninterrupted, tmp
         np.testing.assert_array_equal(found, soundfile.read(path, dtype="float32")[0])
 
 
+def test_sigterm_saves_and_the_same_command_continues(environment, uninterrupted, tmp_path):
+    process = subprocess.Popen(
+        command(tmp_path, *LONG), cwd=ROOT, env=environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while last_checkpoint(tmp_path) < 20 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143, stderr
+    stopped = int(re.search(r"stopped by SIGTERM; step (\d+) is saved", stderr)[1])
+    assert last_checkpoint(tmp_path) == stopped
+    assert "Traceback" not in stderr
+    result = run(environment, tmp_path, *LONG)
+    assert f"continuing after step {stopped}" in result.stdout
+    metrics = "metrics.jsonl"
+    assert (tmp_path / metrics).read_bytes() == (uninterrupted[0] / metrics).read_bytes()
+
+
 def last_checkpoint(workdir):
     folder = workdir / "checkpoints"
     if not folder.exists():
@@ -241,6 +237,7 @@ def test_an_exploding_loss_stops_the_run_and_names_the_step(environment, tmp_pat
         (["--config.data.kind=speakers"], "config.data.root"),
         (["--nonsense"], "nonsense"),
         (["extra"], "unexpected argument 'extra'"),
+        (["--workdir=gs://bucket/run"], "gs://bucket/run is no folder; mount the bucket"),
     ],
 )
 def test_mistakes_are_one_sentence(environment, tmp_path, flags, sentence):
@@ -259,22 +256,6 @@ def test_a_config_that_does_not_load_is_one_sentence(environment, tmp_path):
     assert re.fullmatch(
         r"error: --config: the file does not load: .*'nothing_of.*\n", result.stderr
     )
-
-
-def test_two_devices_and_scipy_give_what_one_device_gives(environment, tmp_path):
-    """The callback solver under the mesh and the transfer guard, with the batch divided."""
-    scores = []
-    for devices in ("1", "2"):
-        result = run(
-            {**environment, "JAX_NUM_CPU_DEVICES": devices}, tmp_path / devices,
-            "--config.matching.solver=scipy",
-        )  # fmt: skip
-        assert result.returncode == 0, result.stderr
-        assert f"{devices} cpu device(s)" in result.stdout
-        lines = (tmp_path / devices / "metrics.jsonl").read_text().splitlines()
-        scores.append([list(json.loads(line).values()) for line in lines])
-    for one, two in zip(*scores, strict=True):
-        np.testing.assert_allclose(two, one, rtol=2e-3)
 
 
 def test_a_folder_of_speakers_holds_some_out(environment, tmp_path):

@@ -3,6 +3,8 @@
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from audioslots_jax.models.attention import QueryTransformer, SlotOutputs
@@ -18,12 +20,24 @@ PARTS: dict[str, dict[str, type[nn.Module]]] = {
 }
 
 
-def build(config: ConfigDict) -> AudioSlots:
-    """The model of a config: ``slots`` and, for each part, a ``name`` and the part's fields."""
+def build(
+    config: ConfigDict, dtype: DTypeLike = jnp.float32, *, remat_decoder: bool = False
+) -> AudioSlots:
+    """The model of a config.
+
+    Args:
+      config: ``slots`` and, for each part, a ``name`` and the part's fields.
+      dtype: of activations and products; parameters are float32 in any case.
+      remat_decoder: compute the decoder's activations again on the way back instead of keeping
+        them; of all activations they are the most.
+    """
 
     def part(kind: str, **extra: Any) -> nn.Module:
         fields = {key: value for key, value in config[kind].items() if key != "name"}
-        return PARTS[kind][config[kind]["name"]](**fields, **extra)
+        module = PARTS[kind][config[kind]["name"]]
+        if remat_decoder and kind == "decoder":
+            module = nn.remat(module, static_argnums=(2,))  # the size, of (self, slots, size, ...)
+        return module(**fields, dtype=dtype, **extra)
 
     return AudioSlots(
         encoder=part("encoder"),

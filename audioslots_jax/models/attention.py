@@ -4,12 +4,15 @@ Unlike in the original transformer decoder, a layer first lets the queries atten
 then to the encoder's grid, and each attention uses one and the same variable as keys and values.
 """
 
+import functools
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from audioslots_jax.models.positions import fourier_features
@@ -33,10 +36,12 @@ class Attention(nn.Module):
     Attributes:
       width: size of all heads together; a multiple of ``heads``.
       heads: number of heads.
+      dtype: of the products; the softmax is float32.
     """
 
     width: int
     heads: int
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -45,14 +50,15 @@ class Attention(nn.Module):
         memory: Float[Array, "batch key memory_features"],
     ) -> tuple[Float[Array, "batch query features"], Float[Array, "batch head query key"]]:
         """Returns the output, as wide as the queries, and the attention weights."""
+        dense = functools.partial(nn.DenseGeneral, dtype=self.dtype)
         split = (self.heads, self.width // self.heads)
-        q = nn.DenseGeneral(split, name="query")(queries)
-        k = nn.DenseGeneral(split, name="key")(memory)
-        v = nn.DenseGeneral(split, name="value")(memory)
-        logits = jnp.einsum("bqhd,bkhd->bhqk", q, k) / jnp.sqrt(jnp.asarray(split[1], q.dtype))
-        weights = jax.nn.softmax(logits, axis=-1)
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
-        return nn.DenseGeneral(queries.shape[-1], axis=(-2, -1), name="out")(mixed), weights
+        q = dense(split, name="query")(queries)
+        k = dense(split, name="key")(memory)
+        v = dense(split, name="value")(memory)
+        logits = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
+        weights = jax.nn.softmax(logits / math.sqrt(split[1]), axis=-1)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(self.dtype), v)
+        return dense(queries.shape[-1], axis=(-2, -1), name="out")(mixed), weights
 
 
 class QueryTransformer(nn.Module):
@@ -67,6 +73,7 @@ class QueryTransformer(nn.Module):
       mlp: hidden size of each layer's MLP.
       frequency_octaves: octaves of the grid's position code along frequency.
       time_octaves: octaves of the grid's position code along time.
+      dtype: of the products; parameters, slots and all sums of layers are float32.
     """
 
     slots: int
@@ -77,6 +84,7 @@ class QueryTransformer(nn.Module):
     mlp: int = 1024
     frequency_octaves: int = 6
     time_octaves: int = 4
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -93,23 +101,24 @@ class QueryTransformer(nn.Module):
         grid = list(features.values())[-1]
         batch, frequencies, times, channels = grid.shape
         position = fourier_features(frequencies, times, self.frequency_octaves, self.time_octaves)
-        grid = grid + nn.Dense(channels, name="position")(position)[None]
-        memory = nn.LayerNorm(name="memory_norm")(grid.reshape(batch, -1, channels))
+        grid = grid.astype(jnp.float32) + nn.Dense(channels, name="position")(position)[None]
+        norm = functools.partial(nn.LayerNorm, dtype=self.dtype)
+        attend = functools.partial(Attention, self.width, self.heads, self.dtype)
+        memory = norm(name="memory_norm")(grid.reshape(batch, -1, channels))
 
         learned = self.param("queries", nn.initializers.normal(1.0), (self.slots, self.slot_size))
         x = jnp.broadcast_to(learned[None], (batch, *learned.shape)) if queries is None else queries
         attention = []
         for layer in range(1, self.layers + 1):
-            normed = nn.LayerNorm(name=f"layer{layer}_self_norm")(x)
-            y, _ = Attention(self.width, self.heads, name=f"layer{layer}_self")(normed, normed)
-            x = x + y
-            normed = nn.LayerNorm(name=f"layer{layer}_cross_norm")(x)
-            y, weights = Attention(self.width, self.heads, name=f"layer{layer}_cross")(
-                normed, memory
-            )
-            x = x + y
-            normed = nn.LayerNorm(name=f"layer{layer}_mlp_norm")(x)
-            y = nn.relu(nn.Dense(self.mlp, name=f"layer{layer}_mlp_in")(normed))
-            x = x + nn.Dense(self.slot_size, name=f"layer{layer}_mlp_out")(y)
+            normed = norm(name=f"layer{layer}_self_norm")(x)
+            y, _ = attend(name=f"layer{layer}_self")(normed, normed)
+            x = x + y.astype(jnp.float32)
+            normed = norm(name=f"layer{layer}_cross_norm")(x)
+            y, weights = attend(name=f"layer{layer}_cross")(normed, memory)
+            x = x + y.astype(jnp.float32)
+            normed = norm(name=f"layer{layer}_mlp_norm")(x)
+            y = nn.relu(nn.Dense(self.mlp, dtype=self.dtype, name=f"layer{layer}_mlp_in")(normed))
+            y = nn.Dense(self.slot_size, dtype=self.dtype, name=f"layer{layer}_mlp_out")(y)
+            x = x + y.astype(jnp.float32)
             attention.append(weights.reshape(*weights.shape[:-1], frequencies, times))
         return SlotOutputs(nn.LayerNorm(name="norm")(x), jnp.stack(attention))

@@ -10,6 +10,8 @@ ever storing the F x T x (d + e) broadcast.
 from collections.abc import Mapping
 
 import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from audioslots_jax.models.positions import fourier_features
@@ -23,12 +25,14 @@ class SpatialBroadcastDecoder(nn.Module):
       width: size of each hidden layer.
       frequency_octaves: octaves of the position code along frequency.
       time_octaves: octaves of the position code along time.
+      dtype: of the hidden layers; parameters, first layer and output are float32.
     """
 
     layers: int = 5
     width: int = 256
     frequency_octaves: int = 8
     time_octaves: int = 6
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -45,7 +49,7 @@ class SpatialBroadcastDecoder(nn.Module):
         position = fourier_features(*size, self.frequency_octaves, self.time_octaves)
         by_slot = nn.Dense(self.width, use_bias=False, name="slot")(slots)
         by_position = nn.Dense(self.width, name="position")(position)
-        x = nn.relu(by_slot[:, :, None, None, :] + by_position[None, None])
+        x = nn.relu(by_slot[:, :, None, None, :] + by_position[None, None]).astype(self.dtype)
         for layer in range(2, self.layers + 1):
-            x = nn.relu(nn.Dense(self.width, name=f"layer{layer}")(x))
-        return nn.Dense(1, name="output")(x)[..., 0]
+            x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name=f"layer{layer}")(x))
+        return nn.Dense(1, dtype=jnp.float32, name="output")(x)[..., 0]

@@ -4,9 +4,12 @@ The paper uses a ResNet-34 whose root stride is reduced so that a 256 x 64 spect
 32 x 8 grid. With a root of stride 1, no max-pooling and stage strides 1, 2, 2, 2 that is exact.
 """
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 
@@ -16,6 +19,7 @@ class BasicBlock(nn.Module):
     width: int
     stride: int
     groups: int
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(
@@ -23,14 +27,16 @@ class BasicBlock(nn.Module):
     ) -> Float[Array, "batch frequency_out time_out width"]:
         """Features at the block's stride and width."""
         strides = (self.stride, self.stride)
+        conv = functools.partial(nn.Conv, self.width, use_bias=False, dtype=self.dtype)
+        norm = functools.partial(nn.GroupNorm, self.groups, dtype=self.dtype)
         shortcut = x
         if x.shape[-1] != self.width or self.stride != 1:
-            shortcut = nn.Conv(self.width, (1, 1), strides, use_bias=False, name="shortcut")(x)
-            shortcut = nn.GroupNorm(self.groups, name="shortcut_norm")(shortcut)
-        y = nn.Conv(self.width, (3, 3), strides, use_bias=False, name="conv1")(x)
-        y = nn.relu(nn.GroupNorm(self.groups, name="norm1")(y))
-        y = nn.Conv(self.width, (3, 3), use_bias=False, name="conv2")(y)
-        y = nn.GroupNorm(self.groups, scale_init=nn.initializers.zeros, name="norm2")(y)
+            shortcut = conv(kernel_size=(1, 1), strides=strides, name="shortcut")(x)
+            shortcut = norm(name="shortcut_norm")(shortcut)
+        y = conv(kernel_size=(3, 3), strides=strides, name="conv1")(x)
+        y = nn.relu(norm(name="norm1")(y))
+        y = conv(kernel_size=(3, 3), name="conv2")(y)
+        y = norm(scale_init=nn.initializers.zeros, name="norm2")(y)
         return nn.relu(shortcut + y)
 
 
@@ -44,6 +50,7 @@ class ResNet(nn.Module):
       root_width: channels of the root convolution.
       root_stride: stride of the root convolution, on both axes.
       groups: groups of the group norm; divides every width.
+      dtype: of activations and products. Parameters and the statistics of the norms are float32.
     """
 
     blocks: Sequence[int] = (3, 4, 6, 3)
@@ -52,6 +59,7 @@ class ResNet(nn.Module):
     root_width: int = 64
     root_stride: int = 1
     groups: int = 32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -60,8 +68,10 @@ class ResNet(nn.Module):
         """Returns ``"root"``, ``"stage1"``, ... in order: (batch, frequency, time, channel)."""
         strides = (self.root_stride, self.root_stride)
         x = spectrogram[..., None]
-        x = nn.Conv(self.root_width, (3, 3), strides, use_bias=False, name="root")(x)
-        x = nn.relu(nn.GroupNorm(self.groups, name="root_norm")(x))
+        x = nn.Conv(
+            self.root_width, (3, 3), strides, use_bias=False, dtype=self.dtype, name="root"
+        )(x)
+        x = nn.relu(nn.GroupNorm(self.groups, dtype=self.dtype, name="root_norm")(x))
         features = {"root": x}
         stages = zip(self.blocks, self.widths, self.strides, strict=True)
         for stage, (blocks, width, stride) in enumerate(stages, start=1):
@@ -70,6 +80,7 @@ class ResNet(nn.Module):
                     width,
                     stride if block == 0 else 1,
                     self.groups,
+                    self.dtype,
                     name=f"stage{stage}_block{block + 1}",
                 )(x)
             features[f"stage{stage}"] = x

@@ -76,12 +76,15 @@ class Checkpoints:
         self._manager.close()
 
 
-def restore_params(directory: Path, like: Any) -> tuple[Any, int, float | None]:
+def restore_params(
+    directory: Path, like: Any, *, average: bool = False
+) -> tuple[Any, int, float | None]:
     """The parameters of the best checkpoint of a run, or of the last one if none was scored.
 
     Args:
       directory: the checkpoints of the run.
       like: the shapes of the parameters.
+      average: whether to read their moving average instead.
 
     Returns:
       The parameters, the step they were saved after, and their score.
@@ -89,6 +92,7 @@ def restore_params(directory: Path, like: Any) -> tuple[Any, int, float | None]:
     Raises:
       UserError: if there is no checkpoint, or it does not hold these parameters.
     """
+    name = "average" if average else "params"
     steps = [int(path.name) for path in directory.glob("*") if path.name.isdigit()]
     if not steps:
         raise UserError(f"{directory.parent} has no checkpoint yet; train it first.")
@@ -103,21 +107,21 @@ def restore_params(directory: Path, like: Any) -> tuple[Any, int, float | None]:
         restored = ocp.PyTreeCheckpointer().restore(
             directory.absolute() / str(step) / "state",
             args=ocp.args.PyTreeRestore(
-                item={"params": like},
+                item={name: like},
                 # As they were saved; given shapes, Orbax would cut or pad others to them.
                 restore_args=jax.tree.map(
-                    lambda _: ocp.RestoreArgs(restore_type=np.ndarray), {"params": like}
+                    lambda _: ocp.RestoreArgs(restore_type=np.ndarray), {name: like}
                 ),
                 partial_restore=True,
             ),
         )
-        if jax.tree.map(np.shape, restored["params"]) != jax.tree.map(np.shape, like):
+        if jax.tree.map(np.shape, restored[name]) != jax.tree.map(np.shape, like):
             raise ValueError("it holds another model than config.json describes")
     except (ValueError, KeyError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{directory / str(step)} cannot be read ({reason}).") from None
     return (
-        jax.tree.map(jnp.asarray, restored["params"]),
+        jax.tree.map(jnp.asarray, restored[name]),
         step,
         metrics["score"] if metrics else None,
     )
@@ -127,6 +131,10 @@ def _score(metrics: dict[str, float]) -> float:
     return metrics["score"]
 
 
-def abstract(state: TrainState, sharding: jax.sharding.Sharding) -> TrainState:
-    """The shapes of ``state`` placed on ``sharding``."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+def placed(state: TrainState, shardings: Any) -> TrainState:
+    """The shapes of ``state``, each placed on its sharding."""
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        state,
+        shardings,
+    )

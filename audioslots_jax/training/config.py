@@ -14,6 +14,7 @@ from audioslots_jax.data import libri2mix, mixing, utterances
 from audioslots_jax.data.mixtures import HELD_OUT_SEED
 from audioslots_jax.errors import UserError
 from audioslots_jax.models.resnet import ResNet
+from audioslots_jax.training import sharding
 
 # Fields that change neither the examples nor the parameters of a run, so it may resume with others.
 # Recordings may move as long as their fingerprint stays.
@@ -22,11 +23,17 @@ FREE_FIELDS = frozenset(
         "data.root",
         "data.eval_root",
         "data.workers",
+        "mesh",
+        "profile",
+        "train.micro_batches",
+        "train.remat_decoder",
         "train.keep_checkpoints",
         "train.checkpoint_every",
         "eval.examples",
     }
 )
+
+PRECISIONS = ("float32", "bfloat16")
 
 # The fields of each kind of data beside those that all have.
 TEXT_FIELDS: dict[str, tuple[str, ...]] = {
@@ -49,16 +56,19 @@ def check(config: ConfigDict, devices: int = 1) -> None:
     positive_integers = (
         "data.sources", "data.sample_rate", "data.workers", "stft.window", "stft.hop",
         "model.slots", "train.steps", "train.batch_size", "train.log_every", "train.eval_every",
-        "train.checkpoint_every", "train.keep_checkpoints", "eval.mixtures",
+        "train.checkpoint_every", "train.keep_checkpoints", "train.micro_batches", "eval.mixtures",
     )  # fmt: skip
     for name in positive_integers:
         _require(config, name, lambda v: v >= 1, "must be at least 1")
     for name in ("data.crop_seconds", "stft.power", "train.learning_rate"):
         _require(config, name, lambda v: 0 < v < math.inf, "must be above 0 and finite")
-    for name in ("seed", "train.warmup_steps", "train.clip_norm", "eval.examples"):
+    for name in ("seed", "train.warmup_steps", "train.clip_norm", "eval.examples", "profile"):
         _require(config, name, lambda v: 0 <= v < math.inf, "must not be negative, nor infinite")
     _require(config, "seed", lambda v: v < HELD_OUT_SEED, f"must be below {HELD_OUT_SEED}")
     for name, choices in (
+        ("mesh", sharding.KINDS),
+        ("precision", PRECISIONS),
+        ("train.remat_decoder", (True, False)),
         ("data.kind", tuple(data.KINDS)),
         ("stft.edges", stft.EDGES),
         ("matching.solver", tuple(matching.SOLVERS)),
@@ -87,6 +97,12 @@ def check(config: ConfigDict, devices: int = 1) -> None:
         config, "train.batch_size", lambda v: v % devices == 0,
         f"must be a multiple of the number of devices ({devices})",
     )  # fmt: skip
+    share = config.train.batch_size // devices
+    _require(
+        config, "train.micro_batches", lambda v: share % v == 0,
+        f"must divide the rows of a batch on each device ({share})",
+    )  # fmt: skip
+    _require(config, "train.ema_decay", lambda v: 0 <= v < 1, "must be from 0 (none) to below 1")
     for name in TEXT_FIELDS[config.data.kind]:
         _require(config, name, lambda v: isinstance(v, str), "must be text")
     if config.data.kind != "voices":
@@ -131,7 +147,7 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
 def _check_part(config: ConfigDict, part: str, kinds: dict[str, type[nn.Module]]) -> None:
     fields = config.model[part]
     kind = kinds[fields.name]
-    known = set(inspect.signature(kind).parameters) - {"slots", "parent", "name"}
+    known = set(inspect.signature(kind).parameters) - {"slots", "dtype", "parent", "name"}
     for name in fields:
         if name not in known | {"name"}:
             raise UserError(

@@ -1,5 +1,6 @@
 """Scores on held-out mixtures of one crop each."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -60,20 +61,22 @@ def separate(
     """
     batch_size, count, samples = sources.shape
     mixture = jnp.sum(sources, axis=1)
-    mixture_spectrogram = task.stft(mixture)
+    stft = task.by_row(task.stft)
+    inverse = task.by_row(functools.partial(task.stft.inverse, samples=samples))
+    mixture_spectrogram = stft(mixture)
     seen = task.spectrograms(sources)
     magnitudes = task.apply(params, seen).spectrograms
     costs = losses.pairwise_mse(compress(seen, task.power), magnitudes)
-    matched = matching.assign(costs, task.solver)
+    matched = task.assign(costs)
     loss = matching.matched_costs(costs, matched).reshape(batch_size, count).mean(axis=1)
     magnitudes = magnitudes.reshape(batch_size, count, *magnitudes.shape[2:])
-    true_magnitudes = compress(task.stft(sources), task.power)
+    true_magnitudes = compress(stft(sources), task.power)
 
     def unmix(
         magnitudes: Float[Array, "batch source frequency time"],
     ) -> Float[Array, "batch source sample"]:
         masks = MASKS[mask](expand(magnitudes, task.power))
-        return task.stft.inverse(apply_masks(masks, mixture_spectrogram), samples)
+        return inverse(apply_masks(masks, mixture_spectrogram))
 
     estimates = unmix(magnitudes)
     scores, order = permuted_si_snr(sources, estimates)
@@ -93,14 +96,19 @@ def separate(
     )
 
 
-def held_out_batches(mixtures: Mixtures, count: int, batch_size: int) -> list[np.ndarray]:
+def held_out_batches(
+    mixtures: Mixtures, count: int, batch_size: int, rows: range | None = None
+) -> list[np.ndarray]:
     """The first ``count`` held-out mixtures, rounded up to whole batches.
 
-    Mixture ``i`` is the same for every run, whatever its seed and batch size.
+    Mixture ``i`` is the same for every run, whatever its seed and batch size. A process that holds
+    a part of every batch gives its ``rows``, and gets no others.
     """
-    examples = range(-(-count // batch_size) * batch_size)
-    held_out = [mixtures.batch(HELD_OUT_SEED, i, range(1), 1)[0] for i in examples]
-    return [np.stack(held_out[i : i + batch_size]) for i in examples[::batch_size]]
+    wanted = range(batch_size) if rows is None else rows
+    return [
+        np.stack([mixtures.batch(HELD_OUT_SEED, first + row, range(1), 1)[0] for row in wanted])
+        for first in range(0, count, batch_size)
+    ]
 
 
 def evaluate(
@@ -130,7 +138,7 @@ def evaluate(
     for sources in batches:
         separated = separate_batch(sources)
         # Waveforms and spectrograms are large; only those that will be shown leave the device.
-        if not shown or len(shown) * len(sources) < examples:
+        if sum(len(part.loss) for part in shown) < max(examples, 1):
             shown.append(jax.device_get(separated))
         for field, parts in values.items():
             parts.append(jax.device_get(getattr(separated, field)))

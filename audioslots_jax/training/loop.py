@@ -10,18 +10,20 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from audioslots_jax.data import open_data
 from audioslots_jax.data.pipeline import stream
-from audioslots_jax.errors import UserError
-from audioslots_jax.training import evaluation
-from audioslots_jax.training.checkpoints import Checkpoints, Window, abstract
+from audioslots_jax.errors import Preempted, UserError
+from audioslots_jax.training import evaluation, sharding
+from audioslots_jax.training.checkpoints import Checkpoints, Window, placed
 from audioslots_jax.training.config import check
-from audioslots_jax.training.report import Report, main_scores
-from audioslots_jax.training.state import init_state, make_optimizer, make_schedule
+from audioslots_jax.training.preemption import Preemption
+from audioslots_jax.training.report import main_scores, open_report
+from audioslots_jax.training.state import TrainState, init_state, make_optimizer, make_schedule
 from audioslots_jax.training.step import make_task, train_step
+from audioslots_jax.training.throughput import Throughput
+from audioslots_jax.training.tracing import Trace
 from audioslots_jax.training.workdir import CHECKPOINTS, claim
 
 # Waiting for the step this far back bounds what is dispatched and has yet to run: several CPU
@@ -32,6 +34,9 @@ STEPS_IN_FLIGHT = 8
 def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     """Trains the model of a config, or continues where the same command stopped.
 
+    With several processes (`jax.distributed`) every one of them calls this with the same config,
+    and a workdir on a file system that all of them see.
+
     Args:
       config: as returned by a file in ``configs/``.
       workdir: where the run lives: checkpoints, metrics, events, pictures and wavs.
@@ -41,94 +46,118 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
 
     Raises:
       UserError: for what a user can put right: config, recordings, workdir, a loss that explodes.
+      Preempted: after SIGTERM, when the step under way is done and saved.
     """
-    check(config, jax.device_count())
+    mesh = sharding.make_mesh()
+    check(config, mesh.size)
     data = open_data(config.data)
     claim(workdir, config, data.fingerprint)
 
-    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
-    replicated = NamedSharding(mesh, PartitionSpec())
-    by_row = NamedSharding(mesh, PartitionSpec("data"))
+    batch_size = config.train.batch_size
+    rows = sharding.local_rows(mesh, batch_size)
+    replicated, by_row = sharding.replicated(mesh), sharding.by_row(mesh)
 
-    task = make_task(config)
-    optimizer = make_optimizer(config)
+    task = make_task(config, mesh)
+    optimizer, schedule = make_optimizer(config), make_schedule(config)
+    ema_decay = config.train.ema_decay
     size = task.size(data.train.samples)
-    init = jax.jit(
-        functools.partial(init_state, task.model, optimizer, size, config.seed),
-        out_shardings=replicated,
+    init = functools.partial(
+        init_state, task.model, optimizer, size, config.seed, average=ema_decay > 0
     )
+    abstract_state = jax.eval_shape(init)
+    of_state = sharding.of_state(config.mesh, mesh, abstract_state)
+
+    def step_once(state: TrainState, sources: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        learning_rate = schedule(state.step)
+        state, values = train_step(
+            task, optimizer, state, sources,
+            micro_batches=config.train.micro_batches, ema_decay=ema_decay,
+        )  # fmt: skip
+        return state, values | {"learning_rate": learning_rate}
+
     step_fn = jax.jit(
-        functools.partial(train_step, task, optimizer),
-        in_shardings=(replicated, by_row),
-        out_shardings=(replicated, replicated),
+        step_once,
+        in_shardings=(of_state, by_row),
+        out_shardings=(of_state, replicated),
         donate_argnums=0,
     )
     separate_fn = jax.jit(
         functools.partial(evaluation.separate, task, config.eval.mask),
-        in_shardings=(replicated, by_row),
+        in_shardings=(of_state.scored, by_row),
+        out_shardings=replicated,
     )
 
     checkpoints = Checkpoints(workdir / CHECKPOINTS, config.train.keep_checkpoints)
-    restored = checkpoints.restore(abstract(jax.eval_shape(init), replicated))
+    restored = checkpoints.restore(placed(abstract_state, of_state))
     # The window holds the values of the steps since the last line of metrics.
-    state, window = restored if restored else (init(), [])
+    state, window = restored if restored else (jax.jit(init, out_shardings=of_state)(), [])
     first_step, last_step = int(state.step) + 1, config.train.steps
 
     batches = stream(
         data.train,
         seed=config.seed,
-        batch_size=config.train.batch_size,
+        batch_size=batch_size,
         start=first_step,
         stop=last_step + 1,
+        rows=rows,
         workers=config.data.workers,
     )
-    held_out = evaluation.held_out_batches(
-        data.held_out, config.eval.mixtures, config.train.batch_size
-    )
+    held_out = evaluation.held_out_batches(data.held_out, config.eval.mixtures, batch_size, rows)
 
     def evaluate(params: Any) -> tuple[evaluation.Separated, dict[str, float]]:
         return evaluation.evaluate(
-            lambda sources: separate_fn(params, jax.device_put(sources, by_row)),
+            lambda sources: separate_fn(params, sharding.place(sources, mesh)),
             held_out,
             config.eval.mixtures,
             config.eval.examples,
             autoencoder=task.slots == 1,
         )
 
-    schedule = make_schedule(config)
     scores: dict[str, float] = {}
+    throughput = Throughput(batch_size)
+    trace = Trace(workdir, config.profile, first_step, last_step)
     with (
         contextlib.closing(checkpoints),
         contextlib.closing(batches),
-        Report(workdir, config, state) as report,
+        open_report(workdir, config, state) as report,
+        Preemption() as preemption,
+        jax.transfer_guard("disallow"),
     ):
         in_flight: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
         for step in range(first_step, last_step + 1):
-            batch = jax.device_put(next(batches), by_row)
-            with jax.transfer_guard("disallow"):
-                state, values = step_fn(state, batch)
+            with throughput.waiting():
+                own_rows = next(batches)
+            with trace.step(step):
+                state, values = step_fn(state, sharding.place(own_rows, mesh))
             in_flight.append((step, values))
 
+            stops = preemption.stops(step)
             logs = step % config.train.log_every == 0 or step == last_step
             evaluates = step % config.train.eval_every == 0 or step == last_step
-            saves = evaluates or step % config.train.checkpoint_every == 0
-            waits = logs or saves
+            saves = evaluates or stops or step % config.train.checkpoint_every == 0
+            waits = logs or saves or trace.ends_after(step)
             while in_flight and (waits or len(in_flight) > STEPS_IN_FLIGHT):
                 done, values = in_flight.popleft()
                 window.append(finite(done, jax.device_get(values)))
                 report.progress(window[-1]["loss"])
+            trace.end_after(step)
             if logs:
-                report.train(step, means(window), learning_rate=float(schedule(step - 1)))
+                report.train(step, summary(window), throughput.read())
                 window = []
-            if evaluates:
-                separated, scores = evaluate(state.params)
-                report.evaluation(step, finite(step, scores), separated)
-            if saves:
-                # Lines first: a checkpoint promises that everything up to its step is on disk.
-                report.sync()
-                checkpoints.save(state, window, main_scores(scores)[1] if evaluates else None)
+            with throughput.paused():
+                if evaluates:
+                    separated, scores = evaluate(state.scored)
+                    report.evaluation(step, finite(step, scores), separated)
+                if saves:
+                    # Lines first: a checkpoint promises that all up to its step is on disk.
+                    report.sync()
+                    score = main_scores(scores)[1] if evaluates else None
+                    with jax.transfer_guard("allow"):  # Orbax fetches the state
+                        checkpoints.save(state, window, score)
+            if stops and step < last_step:
+                raise Preempted(step)
         if not scores:  # the run was finished before; tell its scores again
-            separated, scores = evaluate(state.params)
+            separated, scores = evaluate(state.scored)
         report.finish(scores, separated)
     return scores
 
@@ -145,6 +174,7 @@ def finite(step: int, values: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def means(window: Window) -> dict[str, float]:
-    """The mean of every value over the steps of a window."""
-    return {name: float(np.mean([values[name] for values in window])) for name in window[0]}
+def summary(window: Window) -> dict[str, float]:
+    """The mean of every value over the steps of a window, and the last learning rate."""
+    means = {name: float(np.mean([values[name] for values in window])) for name in window[0]}
+    return means | {"learning_rate": window[-1]["learning_rate"]}

@@ -1,6 +1,5 @@
 """What a run shows and leaves behind: progress, metrics, events, pictures, wavs and a table."""
 
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -20,19 +19,53 @@ from audioslots_jax.training.tensorboard import open_events
 from audioslots_jax.training.workdir import MetricsFile
 
 
-class Report:
+class Silence:
+    """The report of a process that does not write: none. For `Report` see there."""
+
+    def __enter__(self) -> "Silence":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+    def progress(self, loss: float) -> None:
+        """A step is done."""
+
+    def train(
+        self, step: int, values: Mapping[str, float], throughput: Mapping[str, float]
+    ) -> None:
+        """Means over the steps since the last call, and how fast they were."""
+
+    def evaluation(self, step: int, scores: Mapping[str, float], separated: Separated) -> None:
+        """Scores and examples of held-out mixtures."""
+
+    def sync(self) -> None:
+        """Returns when all metrics so far are on disk."""
+
+    def finish(self, scores: Mapping[str, float], separated: Separated) -> None:
+        """Leaves the wavs and tells the scores."""
+
+
+class Report(Silence):
     """The reporting side of the training loop; use it as a context."""
 
     def __init__(self, workdir: Path, config: ConfigDict, state: TrainState):
         """Starts reporting at ``state``, after the steps that are already in ``workdir``."""
-        self._started = time.monotonic()
         self._workdir, self._config = workdir, config
         done = int(state.step)
         parameters = sum(x.size for x in jax.tree.leaves(state.params))
         devices = f"{jax.device_count()} {jax.devices()[0].platform} device(s)"
+        if jax.process_count() > 1:
+            devices += f" of {jax.process_count()} processes"
         origin = f"continuing after step {done}" if done else f"seed {config.seed}"
         print(f"{workdir}: {parameters:,} parameters, {devices}, {origin}")
         self._metrics = MetricsFile(workdir / "metrics.jsonl", resumed_at=done)
+        self._speed = MetricsFile(workdir / "speed.jsonl", resumed_at=done)
         self._events = open_events(workdir)
         self._bar = progress(
             total=config.train.steps,
@@ -41,7 +74,6 @@ class Report:
             dynamic_ncols=True,
         )
         self._shown = {"loss": "-", "SI-SNRi": "-"}
-        self._logged = (time.monotonic(), done)
 
     def __enter__(self) -> "Report":
         return self
@@ -55,6 +87,7 @@ class Report:
         self._bar.close()
         self._events.close()
         self._metrics.close()
+        self._speed.close()
 
     def progress(self, loss: float) -> None:
         """A step is done."""
@@ -62,15 +95,15 @@ class Report:
         self._bar.set_postfix(self._shown, refresh=False)
         self._bar.update()
 
-    def train(self, step: int, values: Mapping[str, float], learning_rate: float) -> None:
-        """Means over the steps since the last call."""
+    def train(
+        self, step: int, values: Mapping[str, float], throughput: Mapping[str, float]
+    ) -> None:
+        """Means over the steps since the last call, and how fast they were."""
         named = {f"train/{name}": value for name, value in values.items()}
-        named["train/learning_rate"] = learning_rate
         self._metrics.write(step, named)
-        before, steps = self._logged
-        self._logged = (time.monotonic(), step)
-        speed = (step - steps) / (self._logged[0] - before)
-        self._events.scalars(step, {**named, "train/steps_per_second": speed})
+        by_clock = {f"speed/{name}": value for name, value in throughput.items()}
+        self._speed.write(step, by_clock)
+        self._events.scalars(step, {**named, **by_clock})
 
     def evaluation(self, step: int, scores: Mapping[str, float], separated: Separated) -> None:
         """Scores and examples of held-out mixtures."""
@@ -86,8 +119,6 @@ class Report:
         for number, sounds in self._examples(separated):
             named_sounds = {f"{number}/{name}": sound for name, sound in sounds.items()}
             self._events.audio(step, named_sounds, self._config.data.sample_rate)
-        # Evaluating is no step: keep it out of steps/s.
-        self._logged = (time.monotonic(), step)
 
     def sync(self) -> None:
         """Returns when all metrics so far are on disk."""
@@ -139,6 +170,11 @@ class Report:
         lines = [f"{title:<32} SI-SNR    SI-SNRi"]
         lines += [f"{name:<32} {snr:6.2f} dB {snri:6.2f} dB" for name, snr, snri in rows]
         return "\n".join(lines)
+
+
+def open_report(workdir: Path, config: ConfigDict, state: TrainState) -> Silence:
+    """The report of this process: only the first one writes."""
+    return Report(workdir, config, state) if jax.process_index() == 0 else Silence()
 
 
 def main_scores(scores: Mapping[str, float]) -> tuple[float, float]:

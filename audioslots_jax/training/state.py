@@ -18,11 +18,18 @@ class TrainState(NamedTuple):
       step: number of completed steps.
       params: the model's parameters.
       opt_state: the optimiser's state.
+      average: the moving average of the parameters; empty where none is kept.
     """
 
     step: Int[Array, ""]
     params: Any
     opt_state: Any
+    average: Any = ()
+
+    @property
+    def scored(self) -> Any:
+        """The parameters to evaluate and to separate with: the average where there is one."""
+        return self.average or self.params
 
 
 def make_schedule(config: ConfigDict) -> optax.Schedule:
@@ -51,7 +58,19 @@ def init_state(
     optimizer: optax.GradientTransformation,
     size: tuple[int, int],
     seed: int,
+    *,
+    average: bool = False,
 ) -> TrainState:
-    """The state before the first step, for spectrograms of ``size`` (frequency bins, frames)."""
+    """The state before the first step.
+
+    Args:
+      model: the network.
+      optimizer: of its parameters.
+      size: (frequency bins, frames) of the spectrograms.
+      seed: of the parameters.
+      average: whether to keep a moving average of them.
+    """
     params = model.init(jax.random.key(seed), jnp.zeros((1, *size)))
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    return TrainState(
+        jnp.zeros((), jnp.int32), params, optimizer.init(params), params if average else ()
+    )

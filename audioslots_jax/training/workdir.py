@@ -2,9 +2,13 @@
 
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from audioslots_jax.data.files import write_atomically
@@ -17,7 +21,8 @@ CONFIG, CHECKPOINTS = "config.json", "checkpoints"
 def claim(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
     """Makes the folder for a run of ``config``, or checks that it holds one to continue.
 
-    A run that stopped before its first checkpoint has nothing to continue and is replaced.
+    A run that stopped before its first checkpoint has nothing to continue and is replaced. Of
+    several processes all check, and then the first one writes.
 
     Args:
       workdir: the folder; ``config.json`` in it is the resolved config with the fingerprint.
@@ -25,7 +30,8 @@ def claim(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
       fingerprint: of the recordings that the run draws from.
 
     Raises:
-      UserError: if another, incompatible config made it, or it cannot be written.
+      UserError: if another, incompatible config made it, it cannot be written, or other processes
+        of this run were given another config.
     """
     config = config.copy_and_resolve_references()
     with config.unlocked():
@@ -43,6 +49,10 @@ def claim(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
                 f"{workdir} was made by another config, which differs in {', '.join(differing)}; "
                 "choose another --workdir, or start with the same values to continue that run."
             )
+    if jax.process_count() > 1:
+        _agree(config)
+    if jax.process_index() > 0:
+        return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists() and not continues:
@@ -54,6 +64,15 @@ def claim(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
         raise UserError(
             f"--workdir {workdir} cannot be written ({error.strerror}); choose another folder."
         ) from None
+
+
+def _agree(config: ConfigDict) -> None:
+    """Returns when all processes are here, with the same config but for where recordings lie."""
+    fields = config.to_dict()
+    fields["data"] = {**fields["data"], "root": "", "eval_root": ""}
+    digest = np.uint32(zlib.crc32(json.dumps(fields, sort_keys=True).encode()))
+    if len(set(multihost_utils.process_allgather(digest).tolist())) > 1:
+        raise UserError("the processes of this run differ in their flags; give all the same.")
 
 
 class MetricsFile:

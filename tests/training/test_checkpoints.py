@@ -2,10 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioslots_jax.training.checkpoints import Checkpoints, abstract
+from audioslots_jax.training.checkpoints import Checkpoints, placed
 from audioslots_jax.training.state import TrainState
 
-SHARDING = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+def on_one_device(state):
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return placed(state, jax.tree.map(lambda _: sharding, state))
 
 
 def state(step):
@@ -19,14 +22,14 @@ def test_the_last_and_the_best_are_kept(tmp_path):
         checkpoints.save(state(step), [{"loss": 0.1}] * step, score)
     checkpoints.close()
     assert {path.name for path in tmp_path.iterdir()} == {"2", "5", "6"}
-    restored, window = Checkpoints(tmp_path, keep=2).restore(abstract(state(0), SHARDING))
+    restored, window = Checkpoints(tmp_path, keep=2).restore(on_one_device(state(0)))
     assert window == [{"loss": 0.1}] * 6
     for found, saved in zip(jax.tree.leaves(restored), jax.tree.leaves(state(6)), strict=True):
         np.testing.assert_array_equal(found, saved)
 
 
 def test_an_empty_folder_has_none(tmp_path):
-    assert Checkpoints(tmp_path / "new", keep=1).restore(abstract(state(0), SHARDING)) is None
+    assert Checkpoints(tmp_path / "new", keep=1).restore(on_one_device(state(0))) is None
 
 
 def test_what_is_saved_is_the_state_at_that_time(tmp_path):
@@ -42,6 +45,6 @@ def test_what_is_saved_is_the_state_at_that_time(tmp_path):
     large = step(large)
     window.clear()
     checkpoints.close()
-    restored, loop = Checkpoints(tmp_path, keep=10).restore(abstract(large, SHARDING))
+    restored, loop = Checkpoints(tmp_path, keep=10).restore(on_one_device(large))
     assert len(loop) == 5
     np.testing.assert_array_equal(restored.params["w"], np.full(1 << 20, 5.0))

@@ -10,6 +10,11 @@ from configs import paper, speakers, voices
 IMPOSSIBLE = {
     "train.steps": (0, "at least 1"),
     "train.batch_size": (3, "multiple of the number of devices"),
+    "train.micro_batches": (3, "divide the rows of a batch on each device"),
+    "train.ema_decay": (1.0, "from 0 .none. to below 1"),
+    "mesh": ("model", "one of data, fsdp"),
+    "precision": ("float16", "one of float32, bfloat16"),
+    "profile": (-1, "not be negative"),
     "train.learning_rate": (float("nan"), "above 0"),
     "train.warmup_steps": (-1, "not be negative"),
     "train.clip_norm": (-1.0, "not be negative"),

@@ -17,10 +17,11 @@ def sources():
     return jnp.asarray(Voices(sample_rate=8000, samples=960).batch(0, 0, range(4), 4))
 
 
-def start(config):
+def start(config, **options):
     task, optimizer = make_task(config), make_optimizer(config)
-    state = init_state(task.model, optimizer, task.size(960), seed=0)
-    return task, state, jax.jit(functools.partial(train_step, task, optimizer))
+    average = "ema_decay" in options
+    state = init_state(task.model, optimizer, task.size(960), seed=0, average=average)
+    return task, state, jax.jit(functools.partial(train_step, task, optimizer, **options))
 
 
 def test_loss_is_that_of_the_mixture_against_its_sources(tiny, sources):
@@ -53,3 +54,70 @@ def test_the_autoencoder_sees_every_source_alone(tiny, sources):
     estimates = task.model.apply(state.params, alone).spectrograms[:, 0]
     expected = np.mean(np.square(np.asarray(alone - estimates)))
     assert float(values["loss"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_micro_batches_equal_one_batch(tiny, sources, slots):
+    tiny.model.slots = slots
+    _, state, whole = start(tiny)
+    _, _, parted = start(tiny, micro_batches=2)
+    expected_state, expected = whole(state, sources)
+    found_state, found = parted(state, sources)
+    for name, value in expected.items():
+        assert float(found[name]) == pytest.approx(float(value), rel=1e-5)
+    moments = [s.opt_state[0].mu for s in (found_state, expected_state)]
+    for one, other in zip(*map(jax.tree.leaves, moments), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6 * float(expected["gradient_norm"]))
+
+
+def size_of_transpose(task, params, sources):
+    _, backward = jax.eval_shape(lambda p: jax.vjp(lambda q: task.loss(q, sources), p), params)
+    return sum(leaf.size for leaf in jax.tree.leaves(backward))
+
+
+def test_a_decoder_computed_twice_keeps_less_and_changes_nothing(tiny, sources):
+    """What the way forward hands to the way back are the leaves of its transpose."""
+    results, kept = [], []
+    for remat in (False, True):
+        tiny.train.remat_decoder = remat
+        task, state, step = start(tiny)
+        results.append(step(state, sources))
+        kept.append(size_of_transpose(task, state.params, sources))
+    for one, other in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+    assert kept[1] < 0.7 * kept[0]
+
+
+def test_the_average_follows_the_parameters(tiny, sources):
+    """Against the recursion in numpy, with the decay that begins at that of a plain average."""
+    _, state, step = start(tiny, ema_decay=0.3)
+    expected = [np.asarray(x) for x in jax.tree.leaves(state.params)]
+    for number in range(5):
+        state, _ = step(state, sources)
+        decay = min(0.3, (1 + number) / (10 + number))
+        new = jax.tree.leaves(state.params)
+        expected = [
+            decay * e + (1 - decay) * np.asarray(x) for e, x in zip(expected, new, strict=True)
+        ]
+    for found, wanted in zip(jax.tree.leaves(state.scored), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
+    assert start(tiny)[1].scored is not None
+    assert start(tiny)[1].average == ()
+
+
+def test_bfloat16_computes_what_float32_does_and_keeps_float32(tiny, sources):
+    """Flax's norms mix dtypes on purpose, which strict promotion refuses."""
+    values = {}
+    for precision in ("float32", "bfloat16"):
+        tiny.precision = precision
+        with jax.numpy_dtype_promotion("standard"):
+            task, state, step = start(tiny)
+            new, values[precision] = step(state, sources)
+            outputs = jax.eval_shape(task.apply, state.params, task.spectrograms(sources))
+        assert {x.dtype for x in jax.tree.leaves(new)} == {np.dtype("float32"), np.dtype("int32")}
+        assert outputs.spectrograms.dtype == outputs.slots.dtype == np.float32
+        assert outputs.grid.dtype == jnp.dtype(precision)
+    # bfloat16 has 8 bits of mantissa: each product is good to 0.4 %.
+    for name, value in values["float32"].items():
+        assert float(values["bfloat16"][name]) == pytest.approx(float(value), rel=0.02)
+        assert float(values["bfloat16"][name]) != float(value)

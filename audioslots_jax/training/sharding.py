@@ -1,0 +1,68 @@
+"""Where the arrays of a run live: one mesh of all devices, and one table of shardings.
+
+A step is the same function on every mesh. The batch is divided over the devices; what differs is
+the state: replicated (data parallel), or divided as well (fully sharded, FSDP), so that XLA gathers
+parameters where they are used and scatters gradients.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float32
+
+AXIS = "data"
+KINDS = ("data", "fsdp")
+
+# Smaller arrays are replicated: to gather them would cost more than to keep them.
+SMALLEST = 4096
+
+
+def make_mesh() -> Mesh:
+    """All devices of all processes in a row, those of a process beside each other."""
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Of arrays that every device has a copy of."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def by_row(mesh: Mesh) -> NamedSharding:
+    """Of batches: the rows are divided over the devices."""
+    return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def of_state(kind: str, mesh: Mesh, state: Any) -> Any:
+    """The sharding of every array of a state.
+
+    Args:
+      kind: ``"data"`` replicates them; ``"fsdp"`` divides each along its longest axis that the
+        number of devices divides, but for arrays of fewer than `SMALLEST` numbers.
+      mesh: of `make_mesh`.
+      state: any tree of arrays or their shapes.
+    """
+
+    def sharding(array: Any) -> NamedSharding:
+        axes = [i for i, size in enumerate(array.shape) if size % mesh.size == 0]
+        if kind == "data" or array.size < SMALLEST or not axes:
+            return replicated(mesh)
+        longest = max(axes, key=lambda i: array.shape[i])
+        return NamedSharding(mesh, PartitionSpec(*[None] * longest, AXIS))
+
+    return jax.tree.map(sharding, state)
+
+
+def local_rows(mesh: Mesh, batch_size: int) -> range:
+    """The rows of a batch that the devices of this process hold."""
+    share = batch_size // mesh.size
+    own = [i for i, d in enumerate(mesh.devices.flat) if d.process_index == jax.process_index()]
+    return range(own[0] * share, (own[-1] + 1) * share)
+
+
+def place(rows: Float32[np.ndarray, "row ..."], mesh: Mesh) -> jax.Array:
+    """The batch of which this process has the given rows; see `local_rows`."""
+    with jax.transfer_guard_host_to_device("allow"):  # this one is meant
+        return jax.make_array_from_process_local_data(by_row(mesh), rows)

@@ -1,0 +1,159 @@
+"""`main.py` on several devices and in several processes gives the training of one device."""
+
+import contextlib
+import json
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.processes import ROOT, command
+
+STEPS = 500
+FLAGS = [f"--config.train.steps={STEPS}", "--config.train.log_every=1"]
+FLAGS += ["--config.train.eval_every=250", "--config.train.checkpoint_every=250"]
+FLAGS += ["--config.train.batch_size=8", "--config.matching.solver=scipy"]
+# Large enough for FSDP to divide some arrays, and an average that has to be divided as well.
+FLAGS += ["--config.model.slot_module.slot_size=64", "--config.model.slot_module.mlp=64"]
+FLAGS += ["--config.train.ema_decay=0.9"]
+
+
+def losses(workdir: Path) -> list[float]:
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError):  # a line that is being written
+            found += [json.loads(line).get("train/loss")]
+    return [loss for loss in found if loss is not None]
+
+
+@contextlib.contextmanager
+def started(environment, workdir, *flags, devices=1, **variables):
+    """A process with CPU devices of its own, which does not outlive the test."""
+    process = subprocess.Popen(
+        command(workdir, *FLAGS, *flags), cwd=ROOT, text=True,
+        env={**environment, "JAX_NUM_CPU_DEVICES": str(devices), **variables},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def finish(process) -> str:
+    """What a process that is done said; XLA warns there of arrays that it gathers needlessly."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "remat" not in err
+    return out
+
+
+def stop(process, workdir, after: int) -> None:
+    """SIGTERM, when so many steps are done."""
+    deadline = time.monotonic() + 200
+    while len(losses(workdir)) < after:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no progress"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+
+
+def stopped_at(process) -> int:
+    """The step after which a process stopped."""
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 143, err
+    assert "remat" not in err
+    return int(re.search(r"stopped by SIGTERM; step (\d+) is saved", err)[1])
+
+
+@pytest.fixture(scope="module")
+def one_device(environment, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("one")
+    with started(environment, workdir) as process:
+        stop(process, workdir, after=100)
+        stopped_at(process)
+    return losses(workdir)
+
+
+def test_500_steps_on_eight_devices_with_callbacks(environment, one_device, tmp_path):
+    """What hangs, if it hangs, is steps in flight and callbacks; STEPS is far beyond both."""
+    with started(environment, tmp_path, devices=8) as process:
+        assert "8 cpu device(s)" in finish(process)
+    found = losses(tmp_path)
+    assert len(found) == STEPS
+    np.testing.assert_allclose(found[:20], one_device[:20], rtol=1e-5)
+    assert np.mean(found[-50:]) < 0.8 * np.mean(found[3:23])
+
+
+def test_fully_sharded_on_eight_devices(environment, one_device, tmp_path):
+    with started(environment, tmp_path, "--config.mesh=fsdp", devices=8) as process:
+        stop(process, tmp_path, after=20)
+        step = stopped_at(process)
+    found = losses(tmp_path)
+    assert len(found) == step >= 20
+    np.testing.assert_allclose(found[:20], one_device[:20], rtol=1e-5)
+
+
+def test_two_processes_and_then_another_number_of_devices(environment, one_device, tmp_path):
+    """SIGTERM reaches one process; both stop after the same step, and one process goes on."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    cluster = {  # as in a task of Slurm
+        "SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2",
+        "JAX_COORDINATOR_PORT": str(port),
+    }  # fmt: skip
+
+    def task(number):
+        own = {"SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)}
+        return started(environment, tmp_path, devices=2, **cluster, **own)
+
+    with task(0) as first, task(1) as second:
+        stop(second, tmp_path, after=20)
+        step = stopped_at(first)
+        out, err = second.communicate(timeout=100)
+        assert second.returncode == 143, err
+        assert "parameters" not in out, "only one process speaks"
+    assert {int(path.name) for path in (tmp_path / "checkpoints").iterdir()} == {step}
+    assert len(list(tmp_path.glob("events.*"))) == 1
+    assert len(losses(tmp_path)) == step
+    np.testing.assert_allclose(losses(tmp_path)[:20], one_device[:20], rtol=1e-5)
+
+    with started(environment, tmp_path, "--config.mesh=fsdp", devices=4) as process:
+        stop(process, tmp_path, after=step + 20)
+        stopped_at(process)
+    np.testing.assert_allclose(losses(tmp_path)[: step + 20], one_device[: step + 20], rtol=1e-3)
+
+
+def test_processes_that_differ_are_told(environment, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    cluster = [f"--coordinator=localhost:{port}", "--num_processes=2"]
+    with (
+        started(environment, tmp_path / "run", *cluster, "--process_id=0") as first,
+        started(
+            environment, tmp_path / "run", *cluster, "--process_id=1", "--config.seed=3"
+        ) as second,
+    ):
+        for process in (first, second):
+            _, err = process.communicate(timeout=100)
+            assert process.returncode == 2
+            assert "error: the processes of this run differ in their flags" in err
+            assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_half_a_cluster_is_one_sentence(environment, tmp_path):
+    with started(environment, tmp_path, "--coordinator=localhost:1") as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err == "error: --coordinator, --num_processes and --process_id go together.\n"
