@@ -48,6 +48,17 @@ setup(
         "tpu": ["jax[tpu]>=0.10"],
         # What the command `tfds` of TFDS 4.9.10 imports and does not require.
         "tfds": ["apache-beam", "mlcroissant"],
-        "test": ["beartype", "fast_bss_eval", "hypothesis", "mypy", "pillow", "pytest", "ruff"],
+        "test": [
+            "beartype",
+            "fast_bss_eval",
+            "hypothesis",
+            "ipykernel",
+            "mypy",
+            "nbclient",
+            "nbformat",
+            "pillow",
+            "pytest",
+            "ruff",
+        ],
     },
 )
