@@ -3,8 +3,11 @@
 import json
 
 import jax
+import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
+import audioslots_jax
 from audioslots_jax.training.loop import train
 from audioslots_jax.training.report import Report
 from audioslots_jax.training.throughput import Throughput, peak
@@ -39,6 +42,15 @@ def test_nothing_compiles_after_the_first_evaluation(tiny, tmp_path, compilation
     assert "step_once" in " ".join(compilations)
     assert len(at_evaluations) == 3
     assert compilations[at_evaluations[0] :] == []
+    # What separates is the average, which is not what was trained last.
+    separator = audioslots_jax.load(tmp_path)
+    path = tmp_path / "checkpoints" / str(separator.step) / "state"
+    state = ocp.StandardCheckpointer().restore(path)
+    for found, average, last in zip(
+        *map(jax.tree.leaves, (separator.params, state["average"], state["params"])), strict=True
+    ):
+        np.testing.assert_array_equal(found, average)
+        assert np.any(found != last)
 
 
 def test_a_trace_has_the_steps_asked_for(tiny, tmp_path):
