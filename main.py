@@ -12,16 +12,16 @@ lets the step under way end and saves it.
 """
 
 import os
-import re
 import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from audioslots_jax.errors import Preempted, UserError
+from audioslots_jax.flags import parse
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file in configs/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; made if it does not exist.")
@@ -106,32 +106,9 @@ def parse_flags(argv: list[str]) -> list[str]:
     if any(arg.lstrip("-") in ("help", "helpshort", "helpfull") for arg in argv[1:]):
         return app.parse_flags_with_usage(argv)
     try:
-        rest = flags.FLAGS(argv)
-        if not isinstance(CONFIG.value, ConfigDict):
-            CONFIG.value.seed  # noqa: B018 (the placeholder of a config that did not load raises)
-        return rest
+        return parse(flags.FLAGS, argv)
     except UserError as error:
         fail(str(error))
-    except (AttributeError, KeyError) as error:
-        fail(misspelt(argv, error))
-    except flags.Error as error:
-        # Of an exception in the config's file ml_collections gives the whole traceback.
-        fail(str(error).strip().splitlines()[-1])
-    except Exception as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        fail(f"--config: the file does not load: {type(error).__name__}: {reason}")
-
-
-def misspelt(argv: list[str], error: Exception) -> str:
-    """The sentence for a flag that names no field of the config."""
-    # ml_collections says: 'stpes'\nDid you mean "steps" instead of "stpes"?
-    key = re.match(r"\W*(?:\\n)?(\w+)", str(error))
-    flag = next((arg for arg in argv if key and key[1] in re.split(r"[.=]", arg)), None)
-    if not key or not flag:
-        return f"--config: the file does not load: {type(error).__name__}: {error}"
-    meant = re.search(r'Did you mean "(\w+)"', str(error))
-    hint = f"did you mean {meant[1]!r}?" if meant else "the file in configs/ lists its fields."
-    return f"{flag}: the config has no field {key[1]!r}; {hint}"
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

@@ -1,6 +1,7 @@
 """The ``audioslots`` command."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,12 @@ def main(argv: Sequence[str] | None = None) -> int:
       The exit code: 0, 1 if some recordings could not be separated, 2 after another mistake, 130
       after Ctrl-C.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if "overrides" in arguments:
+        arguments.overrides = rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     # A process that is asked to end leaves nothing half-written either.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -35,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_separate(commands)
     _add_prepare(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -81,6 +88,25 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=_prepare, interrupted="the same command continues")
 
 
+def _add_doctor(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "doctor",
+        help="tell what a config trains: sizes, work and memory",
+        usage="audioslots doctor --config FILE [--config.FIELD=VALUE ...] [--devices N]",
+        description="Tells, before any training, what a config trains: the shapes of a batch; "
+        "parameters, outputs and work of every part of the model; and the memory it takes. Reads "
+        "no recordings and needs no accelerator.",
+    )
+    command.add_argument(
+        "--config", metavar="FILE", required=True,
+        help="as for main.py; --config.FIELD=VALUE sets a field",
+    )  # fmt: skip
+    command.add_argument(
+        "--devices", metavar="N", type=_count, help="to train on (default: those of this machine)"
+    )
+    command.set_defaults(run=_doctor, overrides=[], interrupted="nothing is changed")
+
+
 def _separate(arguments: argparse.Namespace) -> int:
     from absl import logging
 
@@ -120,6 +146,27 @@ def _prepare(arguments: argparse.Namespace) -> int:
     root, output = arguments.root.expanduser(), arguments.output.expanduser()
     print(prepare(root, output, arguments.sample_rate))
     return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from audioslots_jax.flags import load_config
+
+    config = load_config(arguments.config, arguments.overrides)
+    # Nothing is computed: a training on the same machine needs the accelerator's memory more.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+    import jax
+
+    from audioslots_jax.doctor import examine
+
+    print(examine(config, arguments.devices or jax.device_count()))
+    return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
 
 
 def _hertz(text: str) -> int:

@@ -1,25 +1,29 @@
 """The ``audioslots`` command as a process."""
 
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.data.files import noise, write
 
+ROOT = Path(__file__).parents[1]
 
-def start(*arguments):
+
+def start(*arguments, **options):
     return subprocess.Popen(
         [sys.executable, "-m", "audioslots_jax.cli", *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
 
 
-def run(*arguments):
-    process = start(*arguments)
+def run(*arguments, **options):
+    process = start(*arguments, **options)
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
 
@@ -36,6 +40,21 @@ def run(*arguments):
         (
             ("prepare", ".", "--output=out", "--sample-rate=0"),
             "--sample-rate: '0' is no whole number",
+        ),
+        (("prepare", ".", "--output=out", "--config.seed=1"), "arguments: --config.seed=1"),
+        (("doctor",), "required: --config"),
+        (("doctor", "--config=tests/tiny.py", "--devices=0"), "--devices: '0' is no whole number"),
+        (
+            ("doctor", "--config=configs/nowhere.py"),
+            r"^error: --config: the file does not load: .*No such file.*nowhere\.py'\n$",
+        ),
+        (
+            ("doctor", "--config=tests/tiny.py", "--config.train.stpes=1"),
+            r"^error: --config\.train\.stpes=1: .* did you mean 'steps'\?\n$",
+        ),
+        (
+            ("doctor", "--config=tests/tiny.py", "--config.train.steps=0"),
+            r"^error: config\.train\.steps is 0; it must be at least 1\.\n$",
         ),
     ],
 )
@@ -64,3 +83,19 @@ def test_ctrl_c_while_packing_and_the_same_command_again(tmp_path):
     assert code == 0, err
     assert re.search(r"store: 3,000 utterances of 7 speakers, 0\.83 h at 16000 Hz, 0\.10 GB\.", out)
     assert "x real time" in err
+
+
+def test_the_doctor_needs_neither_recordings_nor_this_directory(tmp_path):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    config = os.path.relpath(ROOT / "configs" / "speakers.py", tmp_path)
+    code, out, err = run(
+        "doctor", f"--config={config}", "--config.train.batch_size=6", "--devices", "3",
+        "--config.model.decoder.layers", "2", cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert code == 0, err
+    assert not err
+    assert re.search("^sources, waveforms +6 x 2 x 4000 ", out, re.MULTILINE)
+    assert re.search("^  layer2 +6 x 2 x 256 x 16 x 64 ", out, re.MULTILINE)
+    assert not re.search("^  layer3 +6 x 2 x 256 x 16 x 64 ", out, re.MULTILINE)
+    assert re.search("^memory on 3 devices ", out, re.MULTILINE)
+    assert not list(tmp_path.iterdir())

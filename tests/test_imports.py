@@ -12,6 +12,7 @@ MODULES = [
     "audioslots_jax.training.evaluation",
     "audioslots_jax.training.checkpoints",
     "audioslots_jax.training.loop",
+    "audioslots_jax.doctor",
 ]
 
 

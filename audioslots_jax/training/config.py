@@ -43,12 +43,13 @@ TEXT_FIELDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def check(config: ConfigDict, devices: int = 1) -> None:
+def check(config: ConfigDict, devices: int = 1, reads_data: bool = True) -> None:
     """Refuses a config with an impossible value.
 
     Args:
       config: a resolved config, as in ``configs/``.
       devices: number of devices the batch is divided over.
+      reads_data: whether recordings will be read, so that ``data.root`` must name some.
 
     Raises:
       UserError: one sentence that names the first such field, its value and what it may be.
@@ -105,7 +106,7 @@ def check(config: ConfigDict, devices: int = 1) -> None:
     _require(config, "train.ema_decay", lambda v: 0 <= v < 1, "must be from 0 (none) to below 1")
     for name in TEXT_FIELDS[config.data.kind]:
         _require(config, name, lambda v: isinstance(v, str), "must be text")
-    if config.data.kind != "voices":
+    if reads_data and config.data.kind != "voices":
         _require(config, "data.root", bool, "must name a folder: --config.data.root=DIR")
     if config.data.kind == "libri2mix":
         _require(config, "data.sources", lambda v: v == libri2mix.SOURCES, "must be 2")
