@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from audioslots_jax.training import flops, memory
 from audioslots_jax.training.config import check
 from audioslots_jax.training.shapes import Shapes, shapes
+from audioslots_jax.training.sharding import divided_axis
 
 ModulePath = tuple[str, ...]
 
@@ -44,13 +45,11 @@ class Memory(NamedTuple):
 
     Attributes:
       state: by field of the `TrainState`, in all (copies counted once) and on each device.
-      gathered: parameters that a device gets from all others to take a step.
       accumulated: gradients that a device sums over micro-batches.
       working: `memory.peak` of a device's rows of a micro-batch, by part of the model.
     """
 
     state: dict[str, tuple[int, int]]
-    gathered: int
     accumulated: int
     working: dict[str, int]
 
@@ -58,7 +57,7 @@ class Memory(NamedTuple):
     def peak(self) -> int:
         """The fullest moment of a device."""
         state = sum(each for _, each in self.state.values())
-        return state + self.gathered + self.accumulated + sum(self.working.values())
+        return state + self.accumulated + sum(self.working.values())
 
 
 def examine(config: ConfigDict, devices: int) -> str:
@@ -110,22 +109,21 @@ def modules(found: Shapes) -> list[Row]:
 def estimate_memory(config: ConfigDict, found: Shapes, devices: int) -> Memory:
     """The memory that training needs, on all devices and on each.
 
-    The state is there all the time: divided over the devices where ``config.mesh`` is ``"fsdp"``
-    (every array along the largest axis that the number of devices divides; whole where there is
-    none), else a copy on each. A step adds what its loss and gradients need at their fullest
-    moment (`memory.peak`), for a device's rows of one micro-batch. Between micro-batches the sum of
-    the gradients is kept, and under ``"fsdp"`` the parameters come together for a step.
+    The state is there all the time, as `sharding.of_state` places it. A step adds what its loss and
+    gradients need at their fullest moment (`memory.peak`), for a device's rows of one micro-batch.
+    Gradients are whole there, though XLA divides them under ``"fsdp"``: of a model with many
+    parameters and few activations this is too much. Between micro-batches their sum is kept.
     """
     task, state, sources = found
-    divided = config.get("mesh", "data") == "fsdp" and devices > 1
-    micro_batches = config.train.get("micro_batches", 1)
+    micro_batches = config.train.micro_batches
 
     def whole(tree: Any) -> int:
         return sum(_bytes(array) for array in jax.tree.leaves(tree))
 
     def each(tree: Any) -> int:
         return sum(
-            _bytes(array) // (devices if divided and _divides(devices, array) else 1)
+            _bytes(array)
+            // (1 if divided_axis(config.mesh, array.shape, devices) is None else devices)
             for array in jax.tree.leaves(tree)
         )
 
@@ -133,12 +131,10 @@ def estimate_memory(config: ConfigDict, found: Shapes, devices: int) -> Memory:
     rows = -(-sources.shape[0] // (devices * micro_batches))
     local = jax.ShapeDtypeStruct((rows, *sources.shape[1:]), sources.dtype)
     working: Counter[str] = Counter()
-    peak = memory.peak(jax.value_and_grad(task.loss), state.params, local)
-    for module, size in peak.items():
+    for module, size in memory.peak(jax.value_and_grad(task.loss), state.params, local).items():
         working[(module.split("/")[1:2] or ["outside the model"])[0]] += size
     return Memory(
         state={name: (whole(tree), each(tree)) for name, tree in fields.items() if whole(tree)},
-        gathered=whole(state.params) if divided else 0,
         accumulated=each(state.params) if micro_batches > 1 else 0,
         working=dict(working),
     )
@@ -177,11 +173,6 @@ def _main_array(result: Any) -> jax.ShapeDtypeStruct:
         result = list(result.values())[-1]
     array = result[0] if isinstance(result, tuple) else result
     return jax.ShapeDtypeStruct(array.shape, array.dtype)
-
-
-def _divides(devices: int, array: jax.ShapeDtypeStruct) -> bool:
-    """Whether an axis of an array can be divided over the devices."""
-    return any(size % devices == 0 for size in array.shape)
 
 
 def _bytes(array: jax.ShapeDtypeStruct) -> int:
@@ -232,12 +223,8 @@ def _tell_memory(found: Memory, devices: int) -> list[str]:
     lines = [(title, "in all", "on each")]
     for field, (whole, each) in found.state.items():
         lines.append((STATE[field], _binary(whole), _binary(each)))
-    for name, size in (
-        ("parameters gathered for a step", found.gathered),
-        ("gradients summed over micro-batches", found.accumulated),
-    ):
-        if size:
-            lines.append((name, "", _binary(size)))
+    if found.accumulated:
+        lines.append(("gradients summed over micro-batches", "", _binary(found.accumulated)))
     lines.append(("activations and gradients", "", _binary(sum(found.working.values()))))
     for part, size in found.working.items():
         lines.append((f"  {part}", "", _binary(size)))

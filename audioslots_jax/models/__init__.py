@@ -28,21 +28,18 @@ def build(
     Args:
       config: ``slots`` and, for each part, a ``name`` and the part's fields.
       dtype: of activations and products; parameters are float32 in any case.
-      remat_decoder: compute the decoder's activations again on the way back instead of keeping
-        them; of all activations they are the most.
+      remat_decoder: compute the decoder's activations again on the way back, in place of keeping
+        them.
     """
 
     def part(kind: str, **extra: Any) -> nn.Module:
         fields = {key: value for key, value in config[kind].items() if key != "name"}
-        module = PARTS[kind][config[kind]["name"]]
-        if remat_decoder and kind == "decoder":
-            module = nn.remat(module, static_argnums=(2,))  # the size, of (self, slots, size, ...)
-        return module(**fields, dtype=dtype, **extra)
+        return PARTS[kind][config[kind]["name"]](**fields, dtype=dtype, **extra)
 
     return AudioSlots(
         encoder=part("encoder"),
         slot_module=part("slot_module", slots=config["slots"]),
-        decoder=part("decoder"),
+        decoder=part("decoder", remat=remat_decoder),
     )
 
 

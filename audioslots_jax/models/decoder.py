@@ -7,6 +7,7 @@ concatenation, so it is the sum of a term of the slot and a term of the position
 ever storing the F x T x (d + e) broadcast.
 """
 
+import math
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -15,6 +16,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from audioslots_jax.models.positions import fourier_features
+
+# With ``remat``: the hidden layers of an eighth of the cells are in memory at a time.
+BLOCKS = 8
 
 
 class SpatialBroadcastDecoder(nn.Module):
@@ -26,6 +30,8 @@ class SpatialBroadcastDecoder(nn.Module):
       frequency_octaves: octaves of the position code along frequency.
       time_octaves: octaves of the position code along time.
       dtype: of the hidden layers; parameters, first layer and output are float32.
+      remat: compute the hidden layers for some frequencies after the other, and once more on the
+        way back, in place of keeping them: of all that training keeps they are the most.
     """
 
     layers: int = 5
@@ -33,6 +39,7 @@ class SpatialBroadcastDecoder(nn.Module):
     frequency_octaves: int = 8
     time_octaves: int = 6
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -49,7 +56,28 @@ class SpatialBroadcastDecoder(nn.Module):
         position = fourier_features(*size, self.frequency_octaves, self.time_octaves)
         by_slot = nn.Dense(self.width, use_bias=False, name="slot")(slots)
         by_position = nn.Dense(self.width, name="position")(position)
-        x = nn.relu(by_slot[:, :, None, None, :] + by_position[None, None]).astype(self.dtype)
-        for layer in range(2, self.layers + 1):
-            x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name=f"layer{layer}")(x))
-        return nn.Dense(1, dtype=jnp.float32, name="output")(x)[..., 0]
+        if not self.remat:
+            return _cells(self, by_slot, by_position)
+        blocks = by_position.reshape(math.gcd(size[0], BLOCKS), -1, *by_position.shape[1:])
+        decode_blocks = nn.scan(
+            nn.remat(lambda decoder, carry, *inputs: (carry, _cells(decoder, *inputs))),
+            variable_broadcast="params",
+            split_rngs={"params": False},
+            in_axes=(nn.broadcast, 0),
+            out_axes=2,
+        )
+        _, decoded = decode_blocks(self, (), by_slot, blocks)
+        return decoded.reshape(*slots.shape[:2], *size)
+
+
+def _cells(
+    decoder: SpatialBroadcastDecoder,
+    by_slot: Float[Array, "batch slot width"],
+    by_position: Float[Array, "frequency time width"],
+) -> Float[Array, "batch slot frequency time"]:
+    """The shared network, from the two terms of its first layer on."""
+    dtype = decoder.dtype
+    x = nn.relu(by_slot[:, :, None, None, :] + by_position[None, None]).astype(dtype)
+    for layer in range(2, decoder.layers + 1):
+        x = nn.relu(nn.Dense(decoder.width, dtype=dtype, name=f"layer{layer}")(x))
+    return nn.Dense(1, dtype=jnp.float32, name="output")(x)[..., 0]

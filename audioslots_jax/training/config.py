@@ -148,7 +148,7 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
 def _check_part(config: ConfigDict, part: str, kinds: dict[str, type[nn.Module]]) -> None:
     fields = config.model[part]
     kind = kinds[fields.name]
-    known = set(inspect.signature(kind).parameters) - {"slots", "dtype", "parent", "name"}
+    known = set(inspect.signature(kind).parameters) - {"slots", "dtype", "remat", "parent", "name"}
     for name in fields:
         if name not in known | {"name"}:
             raise UserError(

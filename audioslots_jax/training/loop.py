@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from audioslots_jax.data import open_data
@@ -18,11 +19,12 @@ from audioslots_jax.errors import Preempted, UserError
 from audioslots_jax.training import evaluation, sharding
 from audioslots_jax.training.checkpoints import Checkpoints, Window, placed
 from audioslots_jax.training.config import check
+from audioslots_jax.training.flops import training_flops
 from audioslots_jax.training.preemption import Preemption
 from audioslots_jax.training.report import main_scores, open_report
 from audioslots_jax.training.state import TrainState, init_state, make_optimizer, make_schedule
 from audioslots_jax.training.step import make_task, train_step
-from audioslots_jax.training.throughput import Throughput
+from audioslots_jax.training.throughput import Throughput, peak
 from audioslots_jax.training.tracing import Trace
 from audioslots_jax.training.workdir import CHECKPOINTS, claim
 
@@ -114,7 +116,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         )
 
     scores: dict[str, float] = {}
-    throughput = Throughput(batch_size)
+    throughput = Throughput(batch_size, flops=share_of_peak(config, mesh))
     trace = Trace(workdir, config.profile, first_step, last_step)
     with (
         contextlib.closing(checkpoints),
@@ -160,6 +162,12 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
             separated, scores = evaluate(state.scored)
         report.finish(scores, separated)
     return scores
+
+
+def share_of_peak(config: ConfigDict, mesh: Mesh) -> float | None:
+    """A step's FLOPs over the FLOP/s of all devices at their peak; None where that is not known."""
+    of_device = peak(mesh.devices.flat[0].device_kind)
+    return None if of_device is None else training_flops(config) / (of_device * mesh.size)
 
 
 def finite(step: int, values: Mapping[str, Any]) -> dict[str, float]:

@@ -30,6 +30,9 @@ def shapes(config: ConfigDict) -> Shapes:
     task = make_task(config)
     samples = round(config.data.crop_seconds * config.data.sample_rate)
     size = task.size(samples)
-    init = functools.partial(init_state, task.model, make_optimizer(config), size, config.seed)
+    init = functools.partial(
+        init_state, task.model, make_optimizer(config), size, config.seed,
+        average=config.train.ema_decay > 0,
+    )  # fmt: skip
     batch = (config.train.batch_size, config.data.sources, samples)
     return Shapes(task, jax.eval_shape(init), jax.ShapeDtypeStruct(batch, jnp.float32))

@@ -5,11 +5,12 @@ the state: replicated (data parallel), or divided as well (fully sharded, FSDP),
 parameters where they are used and scatters gradients.
 """
 
+import math
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float32
 
 AXIS = "data"
@@ -35,24 +36,33 @@ def by_row(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
-def of_state(kind: str, mesh: Mesh, state: Any) -> Any:
+def of_state(kind: str, mesh: Mesh | AbstractMesh, state: Any) -> Any:
     """The sharding of every array of a state.
 
     Args:
-      kind: ``"data"`` replicates them; ``"fsdp"`` divides each along its longest axis that the
-        number of devices divides, but for arrays of fewer than `SMALLEST` numbers.
-      mesh: of `make_mesh`.
+      kind: ``"data"`` replicates them, ``"fsdp"`` divides them; see `divided_axis`.
+      mesh: of `make_mesh`, or one of devices that are not here.
       state: any tree of arrays or their shapes.
     """
 
     def sharding(array: Any) -> NamedSharding:
-        axes = [i for i, size in enumerate(array.shape) if size % mesh.size == 0]
-        if kind == "data" or array.size < SMALLEST or not axes:
-            return replicated(mesh)
-        longest = max(axes, key=lambda i: array.shape[i])
-        return NamedSharding(mesh, PartitionSpec(*[None] * longest, AXIS))
+        axis = divided_axis(kind, array.shape, mesh.size)
+        parts = () if axis is None else (*[None] * axis, AXIS)
+        return NamedSharding(mesh, PartitionSpec(*parts))
 
     return jax.tree.map(sharding, state)
+
+
+def divided_axis(kind: str, shape: tuple[int, ...], devices: int) -> int | None:
+    """The axis along which an array of the state is divided; None if each device has all of it.
+
+    With ``"fsdp"`` that is the longest one that the number of devices divides, but for arrays of
+    fewer than `SMALLEST` numbers.
+    """
+    axes = [i for i, size in enumerate(shape) if size % devices == 0]
+    if kind == "data" or math.prod(shape) < SMALLEST or not axes:
+        return None
+    return max(axes, key=lambda i: shape[i])
 
 
 def local_rows(mesh: Mesh, batch_size: int) -> range:
