@@ -133,23 +133,29 @@ def test_two_processes_and_then_another_number_of_devices(environment, one_devic
     np.testing.assert_allclose(losses(tmp_path)[: step + 20], one_device[: step + 20], rtol=1e-3)
 
 
-def test_processes_that_differ_are_told(environment, tmp_path):
+@pytest.mark.parametrize(
+    ("workdirs", "flags", "sentence"),
+    [
+        (("run", "run"), ["--config.seed=3"], "the processes of this run differ in their flags"),
+        (("here", "there"), [], "is not one folder for all processes of this run"),
+    ],
+)
+def test_what_processes_must_have_in_common(environment, tmp_path, workdirs, flags, sentence):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     cluster = [f"--coordinator=localhost:{port}", "--num_processes=2"]
+    first, second = (tmp_path / name for name in workdirs)
     with (
-        started(environment, tmp_path / "run", *cluster, "--process_id=0") as first,
-        started(
-            environment, tmp_path / "run", *cluster, "--process_id=1", "--config.seed=3"
-        ) as second,
+        started(environment, first, *cluster, "--process_id=0") as one,
+        started(environment, second, *cluster, "--process_id=1", *flags) as other,
     ):
-        for process in (first, second):
+        for process in (one, other):
             _, err = process.communicate(timeout=100)
             assert process.returncode == 2
-            assert "error: the processes of this run differ in their flags" in err
+            assert re.search(f"error: [^\n]*{sentence}", err), err
             assert "Traceback" not in err
-    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.glob("*/checkpoints"))
 
 
 def test_half_a_cluster_is_one_sentence(environment, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,7 @@ def claim(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
 
     Raises:
       UserError: if another, incompatible config made it, it cannot be written, or other processes
-        of this run were given another config.
+        of this run were given another config or do not see the folder.
     """
     config = config.copy_and_resolve_references()
     with config.unlocked():
@@ -49,13 +50,29 @@ def claim(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
                 f"{workdir} was made by another config, which differs in {', '.join(differing)}; "
                 "choose another --workdir, or start with the same values to continue that run."
             )
-    if jax.process_count() > 1:
-        _agree(config)
-    if jax.process_index() > 0:
+    if jax.process_count() == 1:
+        _write(path, config, replaces=not continues)
         return
+    _agree(config)
+    error: UserError | None = None
+    if jax.process_index() == 0:
+        try:
+            _write(path, config, replaces=not continues)
+        except UserError as raised:
+            error = raised
+    if not np.all(multihost_utils.process_allgather(np.bool_(_appears(path)))):
+        raise error or UserError(
+            f"--workdir {workdir} is not one folder for all processes of this run; name one on a "
+            "file system that all of them see."
+        )
+
+
+def _write(path: Path, config: ConfigDict, *, replaces: bool) -> None:
+    """Writes the config; removes the events of a run that left nothing else."""
+    workdir = path.parent
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not continues:
+        if path.exists() and replaces:
             for events in workdir.glob("events.out.tfevents.*"):
                 events.unlink()
         text = json.dumps(config.to_dict(), indent=2)
@@ -64,6 +81,14 @@ def claim(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
         raise UserError(
             f"--workdir {workdir} cannot be written ({error.strerror}); choose another folder."
         ) from None
+
+
+def _appears(path: Path) -> bool:
+    """Whether a file is there, or comes soon: others' files may take their time on a network."""
+    deadline = time.monotonic() + 10
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return path.exists()
 
 
 def _agree(config: ConfigDict) -> None:

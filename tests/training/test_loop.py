@@ -8,9 +8,10 @@ import orbax.checkpoint as ocp
 import pytest
 
 import audioslots_jax
+from audioslots_jax.training.flops import training_flops
 from audioslots_jax.training.loop import train
 from audioslots_jax.training.report import Report
-from audioslots_jax.training.throughput import Throughput, peak
+from audioslots_jax.training.throughput import PEAKS, Throughput, peak
 
 
 @pytest.fixture
@@ -68,14 +69,16 @@ def test_a_trace_has_the_steps_asked_for(tiny, tmp_path):
     assert steps == {11, 12}  # the last of twelve, for the first ten warm up
 
 
-def test_speed_is_logged_apart_from_the_metrics(tiny, tmp_path):
+def test_speed_is_logged_apart_from_the_metrics(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(PEAKS, "cpu", 1e12)
     train(tiny, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "speed.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [3, 6, 9, 12]
     for line in lines:
         assert line["speed/crops_per_second"] == pytest.approx(4 * line["speed/steps_per_second"])
         assert 0 <= line["speed/input_wait"] < 1
-        assert "speed/mfu" not in line  # of a CPU no peak is known
+        flops = training_flops(tiny) * line["speed/steps_per_second"]
+        assert line["speed/mfu"] == pytest.approx(flops / 1e12)
     assert "speed" not in (tmp_path / "metrics.jsonl").read_text()
 
 
