@@ -82,7 +82,7 @@ def test_tensorboard_shows_scalars_picture_and_audio(uninterrupted):
     plugins = events.summary_metadata
     kinds = {tag: plugins[tag].plugin_data.plugin_name for tag in events.Tags()["tensors"]}
     assert kinds["eval/si_snri"] == kinds["train/loss"] == "scalars"
-    assert kinds["train/steps_per_second"] == "scalars"
+    assert kinds["speed/steps_per_second"] == kinds["speed/input_wait"] == "scalars"
     assert kinds["separated"] == "images"
     assert kinds["1/mixture"] == kinds["1/estimate_2"] == "audio"
     assert [event.step for event in events.Tensors("eval/si_snri")] == [50, 100, 150, 200]
