@@ -12,6 +12,7 @@ lets the step under way end and saves it.
 """
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -53,17 +54,16 @@ def main(argv: list[str]) -> None:
     try:
         if len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}; flags start with --.")
-        start_distributed()
         if "://" in WORKDIR.value:
             raise UserError(f"--workdir {WORKDIR.value} is no folder; mount the bucket as one.")
         workdir = Path(WORKDIR.value).expanduser()
         if MODE.value == "evaluate":
-            if jax.process_count() > 1:
-                raise UserError("--mode=evaluate runs as one process; start a single one.")
             from audioslots_jax.evaluate import describe, evaluate
 
             print(describe(evaluate(CONFIG.value, workdir), workdir))
         else:
+            start_distributed()
+
             from audioslots_jax.training.loop import train
 
             train(CONFIG.value, workdir)
@@ -85,17 +85,25 @@ def start_distributed() -> None:
     if any(value is not None for value in explicit):
         if any(value is None for value in explicit):
             raise UserError("--coordinator, --num_processes and --process_id go together.")
-        jax.distributed.initialize(*explicit, cluster_detection_method="deactivate")
+        if not re.fullmatch(r".+:\d+", COORDINATOR.value):
+            raise UserError(f"--coordinator is {COORDINATOR.value!r}; it must be HOST:PORT.")
+        if PROCESS_ID.value >= NUM_PROCESSES.value:
+            raise UserError("--process_id counts from 0, so it is below --num_processes.")
+        detection = "deactivate"
     elif DISTRIBUTED.value and os.environ.get("SLURM_NTASKS") != "1":
-        # A lone task of Slurm has all devices of its machine, of which JAX would take the first.
-        try:
-            jax.distributed.initialize()
-        except ValueError as error:
-            if "coordinator_address" not in str(error):  # what it says where there is no cluster
-                raise UserError(
-                    f"the processes of this cluster did not find each other ({error}); "
-                    "tell them by --coordinator, or start a single one with --nodistributed."
-                ) from None
+        detection = None
+    else:  # a lone task of Slurm has all devices of its machine; JAX would take the first
+        return
+    try:
+        jax.distributed.initialize(*explicit, cluster_detection_method=detection)
+    except (ValueError, RuntimeError) as error:
+        if detection is None and "coordinator_address" in str(error):
+            return  # there is no cluster
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"the processes of this run did not find each other ({reason}); tell each of them the "
+            "same --coordinator, with a free port, or start a single one with --nodistributed."
+        ) from None
     if jax.process_index() > 0:
         os.environ["TQDM_DISABLE"] = "1"
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (as long as the process lives)

@@ -83,18 +83,17 @@ def one_device(environment, tmp_path_factory):
     return losses(workdir)
 
 
-def test_500_steps_on_eight_devices_with_callbacks(environment, one_device, tmp_path):
-    """What hangs, if it hangs, is steps in flight and callbacks; STEPS is far beyond both."""
-    with started(environment, tmp_path, devices=8) as process:
+def test_500_steps_on_eight_devices_with_callbacks(environment, tmp_path):
+    """Nothing but the loop itself waits for steps, and hundreds in flight would hang."""
+    seldom = [f"--config.train.{name}_every={STEPS}" for name in ("log", "eval", "checkpoint")]
+    with started(environment, tmp_path, *seldom, devices=8) as process:
         assert "8 cpu device(s)" in finish(process)
-    found = losses(tmp_path)
-    assert len(found) == STEPS
-    np.testing.assert_allclose(found[:20], one_device[:20], rtol=1e-5)
-    assert np.mean(found[-50:]) < 0.8 * np.mean(found[3:23])
+    assert len(losses(tmp_path)) == 1
 
 
-def test_fully_sharded_on_eight_devices(environment, one_device, tmp_path):
-    with started(environment, tmp_path, "--config.mesh=fsdp", devices=8) as process:
+@pytest.mark.parametrize("mesh", ["data", "fsdp"])
+def test_eight_devices(environment, one_device, tmp_path, mesh):
+    with started(environment, tmp_path, f"--config.mesh={mesh}", devices=8) as process:
         stop(process, tmp_path, after=20)
         step = stopped_at(process)
     found = losses(tmp_path)
@@ -127,7 +126,8 @@ def test_two_processes_and_then_another_number_of_devices(environment, one_devic
     assert len(losses(tmp_path)) == step
     np.testing.assert_allclose(losses(tmp_path)[:20], one_device[:20], rtol=1e-5)
 
-    with started(environment, tmp_path, "--config.mesh=fsdp", devices=4) as process:
+    others = ["--config.mesh=fsdp", "--config.train.micro_batches=2"]
+    with started(environment, tmp_path, *others, devices=4) as process:
         stop(process, tmp_path, after=step + 20)
         stopped_at(process)
     np.testing.assert_allclose(losses(tmp_path)[: step + 20], one_device[: step + 20], rtol=1e-3)
@@ -136,8 +136,9 @@ def test_two_processes_and_then_another_number_of_devices(environment, one_devic
 @pytest.mark.parametrize(
     ("workdirs", "flags", "sentence"),
     [
-        (("run", "run"), ["--config.seed=3"], "the processes of this run differ in their flags"),
-        (("here", "there"), [], "is not one folder for all processes of this run"),
+        (("run", "run"), ["--config.seed=3"], "the processes of this run differ in their flags or"),
+        (("here", "there"), [], "(is not one folder for all|another process of this run)"),
+        (("run", "run"), ["--config.train.steps=0"], "(train.steps is 0|another process of)"),
     ],
 )
 def test_what_processes_must_have_in_common(environment, tmp_path, workdirs, flags, sentence):
@@ -158,8 +159,22 @@ def test_what_processes_must_have_in_common(environment, tmp_path, workdirs, fla
     assert not list(tmp_path.glob("*/checkpoints"))
 
 
-def test_half_a_cluster_is_one_sentence(environment, tmp_path):
-    with started(environment, tmp_path, "--coordinator=localhost:1") as process:
-        _, err = process.communicate(timeout=60)
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ("--coordinator=localhost:1", "--num_processes and --process_id go together"),
+        ("--coordinator=localhost --num_processes=1 --process_id=0", "must be HOST:PORT"),
+        ("--coordinator=localhost:1 --num_processes=2 --process_id=2", "counts from 0"),
+        ("--coordinator=localhost:TAKEN --num_processes=1 --process_id=0", "with a free port"),
+    ],
+)
+def test_wrong_clusters_are_one_sentence(environment, tmp_path, flags, sentence):
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        flags = flags.replace("TAKEN", str(taken.getsockname()[1])).split()
+        with started(environment, tmp_path / "run", *flags) as process:
+            _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert err == "error: --coordinator, --num_processes and --process_id go together.\n"
+    assert re.search(f"^error: .*{sentence}.*$", err, re.M), err
+    assert "Traceback" not in err

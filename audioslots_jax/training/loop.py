@@ -21,6 +21,7 @@ from audioslots_jax.training.checkpoints import Checkpoints, Window, placed
 from audioslots_jax.training.config import check
 from audioslots_jax.training.flops import training_flops
 from audioslots_jax.training.preemption import Preemption
+from audioslots_jax.training.processes import together
 from audioslots_jax.training.report import main_scores, open_report
 from audioslots_jax.training.state import TrainState, init_state, make_optimizer, make_schedule
 from audioslots_jax.training.step import make_task, train_step
@@ -51,8 +52,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
       Preempted: after SIGTERM, when the step under way is done and saved.
     """
     mesh = sharding.make_mesh()
-    check(config, mesh.size)
-    data = open_data(config.data)
+    together(lambda: check(config, mesh.size))
+    data = together(lambda: open_data(config.data))
     claim(workdir, config, data.fingerprint)
 
     batch_size = config.train.batch_size
@@ -117,12 +118,13 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
 
     scores: dict[str, float] = {}
     throughput = Throughput(batch_size, flops=share_of_peak(config, mesh))
-    trace = Trace(workdir, config.profile, first_step, last_step)
     with (
+        # First, so that the signal is still heard while the last checkpoint is being written.
+        Preemption() as preemption,
         contextlib.closing(checkpoints),
         contextlib.closing(batches),
         open_report(workdir, config, state) as report,
-        Preemption() as preemption,
+        Trace(workdir, config.profile, first_step, last_step) as trace,
         jax.transfer_guard("disallow"),
     ):
         in_flight: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
@@ -137,16 +139,16 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
             logs = step % config.train.log_every == 0 or step == last_step
             evaluates = step % config.train.eval_every == 0 or step == last_step
             saves = evaluates or stops or step % config.train.checkpoint_every == 0
-            waits = logs or saves or trace.ends_after(step)
+            waits = logs or saves or trace.waits_after(step)
             while in_flight and (waits or len(in_flight) > STEPS_IN_FLIGHT):
                 done, values = in_flight.popleft()
                 window.append(finite(done, jax.device_get(values)))
                 report.progress(window[-1]["loss"])
-            trace.end_after(step)
             if logs:
                 report.train(step, summary(window), throughput.read())
                 window = []
             with throughput.paused():
+                trace.end_after(step)
                 if evaluates:
                     separated, scores = evaluate(state.scored)
                     report.evaluation(step, finite(step, scores), separated)

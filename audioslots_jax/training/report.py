@@ -20,7 +20,7 @@ from audioslots_jax.training.workdir import MetricsFile
 
 
 class Silence:
-    """The report of a process that does not write: none. For `Report` see there."""
+    """The report of a process that leaves reporting to the first one."""
 
     def __enter__(self) -> "Silence":
         return self

@@ -1,8 +1,8 @@
 """Where the arrays of a run live: one mesh of all devices, and one table of shardings.
 
 A step is the same function on every mesh. The batch is divided over the devices; what differs is
-the state: replicated (data parallel), or divided as well (fully sharded, FSDP), so that XLA gathers
-parameters where they are used and scatters gradients.
+the state: replicated (data parallel), or divided as well (fully sharded, FSDP). Where it is, XLA
+moves what is smaller: the parameters, gathered where they are used, or the activations they meet.
 """
 
 import math

@@ -3,34 +3,56 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 import jax
 
-WARM_UP = 10  # steps before the trace, among them those that compile
+WARM_UP = 10  # steps before the trace, among them the one that compiles
 
 
 class Trace:
-    """Traces ``count`` steps of a run into ``workdir``, on the first process."""
+    """Traces ``count`` steps of a run into ``workdir``, on the first process; use it as a context.
+
+    A run that ends within them leaves a trace of those it had.
+    """
 
     def __init__(self, workdir: Path, count: int, first_step: int, last_step: int):
-        """Picks steps soon after the first, but for the first few if there are others."""
+        """Picks the steps after the first ten, or the last ones of a run that has no more."""
         start = max(first_step, min(first_step + WARM_UP, last_step + 1 - count))
         traced = count if jax.process_index() == 0 else 0
         self._workdir, self._steps = workdir, range(start, min(start + traced, last_step + 1))
+        self._open = False
+
+    def __enter__(self) -> "Trace":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._open:
+            self._stop()
 
     @contextlib.contextmanager
     def step(self, step: int) -> Iterator[None]:
         """Around a step."""
         if self._steps and step == self._steps.start:
             jax.profiler.start_trace(str(self._workdir))
+            self._open = True
         with jax.profiler.StepTraceAnnotation("train", step_num=step):
             yield
 
-    def ends_after(self, step: int) -> bool:
-        """Whether the trace ends after this step, which must be done before it does."""
-        return bool(self._steps) and step == self._steps[-1]
+    def waits_after(self, step: int) -> bool:
+        """Whether all steps up to this one must be done before the trace begins or ends."""
+        return bool(self._steps) and step in (self._steps.start - 1, self._steps[-1])
 
     def end_after(self, step: int) -> None:
-        """Writes the trace after its last step."""
-        if self.ends_after(step):
-            jax.profiler.stop_trace()
+        """Writes the trace, if this was the last of its steps."""
+        if self._open and step == self._steps[-1]:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._open = False
+        jax.profiler.stop_trace()

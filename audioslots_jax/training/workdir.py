@@ -3,18 +3,16 @@
 import json
 import os
 import time
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from audioslots_jax.data.files import write_atomically
 from audioslots_jax.errors import UserError
 from audioslots_jax.training.config import differences
+from audioslots_jax.training.processes import agree, together
 
 CONFIG, CHECKPOINTS = "config.json", "checkpoints"
 
@@ -37,6 +35,18 @@ def claim(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
     config = config.copy_and_resolve_references()
     with config.unlocked():
         config.data.fingerprint = fingerprint
+    continues = together(lambda: _continues(workdir, config))
+    fields = config.to_dict()
+    if not agree(fields | {"data": {**fields["data"], "root": "", "eval_root": ""}}):
+        raise UserError(
+            "the processes of this run differ in their flags or recordings; give all the same."
+        )
+    together(lambda: _write(workdir, config, replaces=not continues))
+    together(lambda: _find(workdir))
+
+
+def _continues(workdir: Path, config: ConfigDict) -> bool:
+    """Whether the folder holds a run of this config."""
     path = workdir / CONFIG
     continues = any(found.name.isdigit() for found in (workdir / CHECKPOINTS).glob("*"))
     if path.exists() and continues:
@@ -50,26 +60,14 @@ def claim(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
                 f"{workdir} was made by another config, which differs in {', '.join(differing)}; "
                 "choose another --workdir, or start with the same values to continue that run."
             )
-    if jax.process_count() == 1:
-        _write(path, config, replaces=not continues)
+    return continues
+
+
+def _write(workdir: Path, config: ConfigDict, *, replaces: bool) -> None:
+    """Writes the config, if this is the first process; removes the events of a run it replaces."""
+    if jax.process_index() > 0:
         return
-    _agree(config)
-    error: UserError | None = None
-    if jax.process_index() == 0:
-        try:
-            _write(path, config, replaces=not continues)
-        except UserError as raised:
-            error = raised
-    if not np.all(multihost_utils.process_allgather(np.bool_(_appears(path)))):
-        raise error or UserError(
-            f"--workdir {workdir} is not one folder for all processes of this run; name one on a "
-            "file system that all of them see."
-        )
-
-
-def _write(path: Path, config: ConfigDict, *, replaces: bool) -> None:
-    """Writes the config; removes the events of a run that left nothing else."""
-    workdir = path.parent
+    path = workdir / CONFIG
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists() and replaces:
@@ -83,27 +81,23 @@ def _write(path: Path, config: ConfigDict, *, replaces: bool) -> None:
         ) from None
 
 
-def _appears(path: Path) -> bool:
-    """Whether a file is there, or comes soon: others' files may take their time on a network."""
+def _find(workdir: Path) -> None:
+    """Refuses a folder that this process does not see; on a network it may take its time."""
     deadline = time.monotonic() + 10
-    while not path.exists() and time.monotonic() < deadline:
+    while not (workdir / CONFIG).exists():
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"--workdir {workdir} is not one folder for all processes of this run; name one on "
+                "a file system that all of them see."
+            )
         time.sleep(0.1)
-    return path.exists()
-
-
-def _agree(config: ConfigDict) -> None:
-    """Returns when all processes are here, with the same config but for where recordings lie."""
-    fields = config.to_dict()
-    fields["data"] = {**fields["data"], "root": "", "eval_root": ""}
-    digest = np.uint32(zlib.crc32(json.dumps(fields, sort_keys=True).encode()))
-    if len(set(multihost_utils.process_allgather(digest).tolist())) > 1:
-        raise UserError("the processes of this run differ in their flags; give all the same.")
 
 
 class MetricsFile:
-    """``metrics.jsonl``: a flat object a line, holding nothing that depends on the clock.
+    """A flat object a line, such as ``metrics.jsonl`` and, by the clock, ``speed.jsonl``.
 
-    A run that was interrupted and resumed therefore leaves the same bytes as one that was not.
+    Lines depend on the step alone (in ``metrics.jsonl`` their values too), so a run that was
+    interrupted and resumed leaves those of one that was not.
     """
 
     def __init__(self, path: Path, resumed_at: int):

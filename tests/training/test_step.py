@@ -8,6 +8,7 @@ import pytest
 from audioslots_jax import losses
 from audioslots_jax.audio import compress
 from audioslots_jax.data import Voices
+from audioslots_jax.training.sharding import make_mesh
 from audioslots_jax.training.state import init_state, make_optimizer
 from audioslots_jax.training.step import make_task, train_step
 
@@ -54,6 +55,16 @@ def test_the_autoencoder_sees_every_source_alone(tiny, sources):
     estimates = task.model.apply(state.params, alone).spectrograms[:, 0]
     expected = np.mean(np.square(np.asarray(alone - estimates)))
     assert float(values["loss"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["scipy", "optax", "exhaustive"])
+def test_a_mesh_changes_nothing(tiny, sources, solver):
+    tiny.matching.solver = solver
+    _, state, alone = start(tiny)
+    task, optimizer = make_task(tiny, make_mesh()), make_optimizer(tiny)
+    _, found = jax.jit(functools.partial(train_step, task, optimizer))(state, sources)
+    for name, value in alone(state, sources)[1].items():
+        assert float(found[name]) == pytest.approx(float(value), rel=1e-6)
 
 
 @pytest.mark.parametrize("slots", [1, 2])
