@@ -34,7 +34,6 @@ SMALL_PAPER = {
     "model.decoder.layers": 1,
     "model.decoder.width": 16,
     "precision": "bfloat16",
-    "matching.solver": "exhaustive",
     "train.batch_size": 4,
     "train.steps": 3,
     "train.log_every": 1,

@@ -287,7 +287,7 @@ def test_a_folder_of_speakers_holds_some_out(environment, tmp_path):
 
 # Libri2Mix, protocol A and scipy through the whole program, with a smaller network.
 SMALL_PAPER = """
-    --config.data.split=train-100 --config.data.eval_split=test
+    --config.data.split=train-100 --config.data.eval_split=test --config.matching.solver=scipy
     --config.model.encoder.blocks=(1,1) --config.model.encoder.widths=(32,32)
     --config.model.encoder.strides=(4,2) --config.model.encoder.root_width=32
     --config.model.slot_module.slot_size=32 --config.model.slot_module.layers=1
