@@ -1,6 +1,7 @@
 """Shape and type checks on every function of the library, strict JAX, and shared fixtures."""
 
 import os
+import signal
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -15,6 +16,9 @@ from tests.tiny import get_config as get_tiny_config  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# A shell has what it runs in the background ignore Ctrl-C, and so would processes of the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -4,21 +4,33 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from audioslots_jax.training.checkpoints import Checkpoints
-from audioslots_jax.training.state import init_state, make_optimizer
+from audioslots_jax.training.state import TrainState, init_state, make_optimizer
 from audioslots_jax.training.step import make_task
 from audioslots_jax.training.workdir import claim
+
+
+def new_state(config: ConfigDict, *, average: bool = False) -> TrainState:
+    """The state of a new model, made once for each config."""
+    return _new_state(FrozenConfigDict(config), average)
+
+
+@functools.cache
+def _new_state(config: FrozenConfigDict, average: bool) -> TrainState:
+    task = make_task(config)
+    size = task.size(round(config.data.crop_seconds * config.data.sample_rate))
+    init = functools.partial(
+        init_state, task.model, make_optimizer(config), size, seed=0, average=average
+    )
+    return jax.jit(init)()
 
 
 def make_run(workdir, config: ConfigDict, scores=(None,)):
     """A run with a checkpoint for each score, whose parameters are those of a new model."""
     claim(workdir, config, "fingerprint")
-    task = make_task(config)
-    size = task.size(round(config.data.crop_seconds * config.data.sample_rate))
-    init = functools.partial(init_state, task.model, make_optimizer(config), size, 1)
-    state = jax.jit(init)()
+    state = new_state(config)
     checkpoints = Checkpoints(workdir / "checkpoints", keep=10)
     for step, score in enumerate(scores, start=1):
         scaled = jax.tree.map(lambda x: x * step, state.params)  # noqa: B023 (called at once)

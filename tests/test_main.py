@@ -24,6 +24,14 @@ STEPS = 200
 LONG = [f"--config.train.steps={STEPS}", "--config.train.checkpoint_every=7"]
 LONG += ["--config.train.eval_every=50", "--config.train.log_every=9"]
 
+# In place of that of a config, to be compiled in seconds.
+SMALL_NETWORK = """
+    --config.model.encoder.blocks=(1,1) --config.model.encoder.widths=(32,32)
+    --config.model.encoder.strides=(4,2) --config.model.encoder.root_width=32
+    --config.model.slot_module.slot_size=32 --config.model.slot_module.layers=1
+    --config.model.decoder.width=16
+""".split()
+
 
 @pytest.fixture(scope="session")
 def uninterrupted(environment, tmp_path_factory):
@@ -268,7 +276,7 @@ def test_a_folder_of_speakers_holds_some_out(environment, tmp_path):
     (tmp_path / "voices" / "speaker0" / "broken.wav").write_text("not a recording")
     small = ["--config.train.batch_size=4", "--config.train.steps=2", "--config.eval.mixtures=4"]
     small += ["--config.train.warmup_steps=1", "--config.data.crop_seconds=0.12"]
-    small += [f"--config.data.root={tmp_path / 'voices'}", "--config.model.decoder.width=8"]
+    small += [f"--config.data.root={tmp_path / 'voices'}", *SMALL_NETWORK]
     result = run(environment, tmp_path / "run", *small, config="configs/speakers.py")
     assert result.returncode == 0, result.stderr
     assert "1 of 9 files left out: 1 unreadable (speaker0/broken.wav)" in result.stdout
@@ -285,15 +293,12 @@ def test_a_folder_of_speakers_holds_some_out(environment, tmp_path):
     assert re.search("error: data.eval_root: 9 recordings are trained on too", refused.stderr)
 
 
-# Libri2Mix, protocol A and scipy through the whole program, with a smaller network.
+# Libri2Mix and protocol A through the whole program, with a smaller network.
 SMALL_PAPER = """
-    --config.data.split=train-100 --config.data.eval_split=test --config.matching.solver=scipy
-    --config.model.encoder.blocks=(1,1) --config.model.encoder.widths=(32,32)
-    --config.model.encoder.strides=(4,2) --config.model.encoder.root_width=32
-    --config.model.slot_module.slot_size=32 --config.model.slot_module.layers=1
-    --config.model.decoder.width=16 --config.train.batch_size=4 --config.train.steps=3
-    --config.train.warmup_steps=1 --config.eval.mixtures=8
+    --config.data.split=train-100 --config.data.eval_split=test --config.train.batch_size=4
+    --config.train.steps=3 --config.train.warmup_steps=1 --config.eval.mixtures=8
 """.split()
+SMALL_PAPER += SMALL_NETWORK
 
 
 @pytest.fixture(scope="session")
@@ -345,9 +350,9 @@ def test_dynamic_mixing_trains_from_a_store_alone(environment, store, tmp_path):
 
 
 def test_real_speech_trains(environment, speech, tmp_path):
-    """A folder with train/ and dev/, on the small model, for a moment."""
+    """A folder with train/ and dev/, for a moment."""
     flags = ["--config.data.root=" + str(speech / "speakers"), "--config.train.steps=6"]
-    flags += ["--config.model.decoder.width=16", "--config.eval.mixtures=16"]
+    flags += [*SMALL_NETWORK, "--config.eval.mixtures=16"]
     flags += ["--config.train.eval_every=3", "--config.train.warmup_steps=1"]
     result = run(environment, tmp_path, *flags, config="configs/speakers.py")
     assert result.returncode == 0, result.stderr

@@ -136,7 +136,7 @@ def test_networks_see_what_they_should(runs, row, slots):
     assert stft != found.task.stft
     estimator = estimators.load(Path("run"), row)
     pieces = jax.random.normal(jax.random.key(1), (3, 2, 8000))
-    magnitudes = estimator.magnitudes(found.params, pieces, stft)
+    magnitudes = jax.jit(estimator.magnitudes, static_argnums=2)(found.params, pieces, stft)
     assert (estimator.row, estimator.chunks, magnitudes.shape) == (row, (0.5,), (3, 2, 256, 64))
     seen = pieces.reshape(6, 8000) if slots == 1 else jnp.sum(pieces, axis=1)
     outputs = jax.jit(found.task.model.apply)(found.params, compress(stft(seen))).spectrograms

@@ -21,10 +21,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# The twin needs memory on the same GPU, and compilation is measured.
-os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import jax
@@ -61,6 +57,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="contenders with this in their name")
     parser.add_argument("--quick", action="store_true", help="a network that takes no time")
     flags = parser.parse_args()
+    # Compilation is measured, and the twin needs memory on the same GPU.
+    jax.config.update("jax_enable_compilation_cache", False)
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     device = jax.devices()[0]
     print(f"{device.device_kind}, jax {jax.__version__}\n")
     for name in [flags.config] if flags.config else CONFIGS:
@@ -218,6 +217,7 @@ class TwinProcess:
         self.process = subprocess.Popen(
             [sys.executable, str(TWIN), str(folder), device], text=True, bufsize=1,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"},
         )  # fmt: skip
         *self.first, self.compilation = self._answer()
 

@@ -14,7 +14,7 @@ GRID = jax.random.normal(jax.random.key(1), (2, 4, 6, 5))
 
 @pytest.fixture(scope="module")
 def params():
-    return MODULE.init(jax.random.key(0), {"grid": GRID})
+    return jax.jit(MODULE.init)(jax.random.key(0), {"grid": GRID})
 
 
 def slots_of(params, grid, queries=None):

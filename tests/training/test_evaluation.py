@@ -1,22 +1,26 @@
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from audioslots_jax.data import Voices
 from audioslots_jax.training import evaluation
-from audioslots_jax.training.state import init_state, make_optimizer
 from audioslots_jax.training.step import make_task
+from tests.runs import new_state
 
 
 def run(config, mask="wiener"):
     task = make_task(config)
-    state = init_state(task.model, make_optimizer(config), task.size(960), seed=0)
+    separate = jax.jit(functools.partial(evaluation.separate, task, mask))
+    params = new_state(config).params
     batches = evaluation.held_out_batches(
         Voices(sample_rate=8000, samples=960, held_out=True), count=6, batch_size=4
     )
     assert len(batches) == 2
     return batches, evaluation.evaluate(
-        lambda sources: evaluation.separate(task, mask, state.params, jnp.asarray(sources)),
+        lambda sources: separate(params, jnp.asarray(sources)),
         batches,
         count=6,
         examples=5,
@@ -89,7 +93,6 @@ def test_an_autoencoder_is_named_so(tiny):
 def test_estimates_are_in_the_order_of_the_sources(tiny):
     """With the true spectrograms in swapped slots, the estimates come back unswapped."""
     task = make_task(tiny)
-    state = init_state(task.model, make_optimizer(tiny), task.size(960), seed=0)
     sources = jnp.asarray(
         evaluation.held_out_batches(Voices(sample_rate=8000, samples=960, held_out=True), 4, 4)[0]
     )
@@ -100,7 +103,8 @@ def test_estimates_are_in_the_order_of_the_sources(tiny):
             return outputs._replace(spectrograms=jnp.abs(spectrograms[:, ::-1, :-1]) ** 0.3)
 
     swapped = Swapped(task.model, task.slots, task.stft, task.power, task.solver)
-    separated = evaluation.separate(swapped, "wiener", state.params, sources)
+    separate = jax.jit(functools.partial(evaluation.separate, swapped, "wiener"))
+    separated = separate(new_state(tiny).params, sources)
     np.testing.assert_allclose(separated.si_snr, separated.oracle_si_snr, atol=1e-3)
     np.testing.assert_allclose(
         separated.estimated_spectrograms, separated.source_spectrograms, atol=1e-4

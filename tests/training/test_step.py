@@ -9,8 +9,9 @@ from audioslots_jax import losses
 from audioslots_jax.audio import compress
 from audioslots_jax.data import Voices
 from audioslots_jax.training.sharding import make_mesh
-from audioslots_jax.training.state import init_state, make_optimizer
+from audioslots_jax.training.state import make_optimizer
 from audioslots_jax.training.step import make_task, train_step
+from tests.runs import new_state
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +21,7 @@ def sources():
 
 def start(config, **options):
     task, optimizer = make_task(config), make_optimizer(config)
-    average = "ema_decay" in options
-    state = init_state(task.model, optimizer, task.size(960), seed=0, average=average)
+    state = new_state(config, average="ema_decay" in options)
     return task, state, jax.jit(functools.partial(train_step, task, optimizer, **options))
 
 
