@@ -17,7 +17,7 @@ On an accelerator add --config.precision=bfloat16. What a step needs, on one dev
 it to the end yet. The paper reports 9.x dB SI-SNRi, 9.x to 10.x for 1 s and 10.x for the
 autoencoder, on whole test mixtures whose chunks it orders by the ground truth; the scores that this
 training prints are of single crops of dev-clean. --config.matching.solver=scipy matches in a host
-callback. Assignments are the same, but on a CPU a step takes 9 % longer (experiments/step_speed)
+callback. Assignments are the same, but on a CPU a step takes 8 % longer (experiments/step_speed)
 and every start compiles it again, for JAX cannot keep it in its compilation cache.
 
 Training mixes the official pairs; --config.data.mixing=dynamic makes new pairs of train-360's

@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     )
     config.model.slot_module.update(slot_size=16, layers=2, width=16, heads=2, mlp=16)
     config.model.decoder.update(layers=2, width=8)
-    config.train.update(steps=12, batch_size=4, warmup_steps=2)
+    config.train.update(steps=12, batch_size=4, warmup_steps=2, remat_decoder=False)
     config.train.update(log_every=3, eval_every=6, checkpoint_every=4)
     config.eval.update(mixtures=6, examples=1)
     return config

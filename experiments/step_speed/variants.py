@@ -412,4 +412,10 @@ VARIANTS = [
         (1.10, 1.10, 1.10, 1.05),
         config={"train.remat_decoder": True},
     ),
+    Variant(
+        "the decoder's activations kept",
+        "the opposite of the one above",
+        (0.91, 0.91, 0.91, 0.95),
+        config={"train.remat_decoder": False},
+    ),
 ]
