@@ -95,7 +95,7 @@ def test_the_doctor_needs_neither_recordings_nor_this_directory(tmp_path):
     assert code == 0, err
     assert not err
     assert re.search("^sources, waveforms +6 x 2 x 4000 ", out, re.MULTILINE)
-    assert re.search("^  layer2 +6 x 2 x 256 x 16 x 64 ", out, re.MULTILINE)
-    assert not re.search("^  layer3 +6 x 2 x 256 x 16 x 64 ", out, re.MULTILINE)
+    assert re.search("^  layer2 +6 x 2 x 32 x 16 x 64 ", out, re.MULTILINE)
+    assert not re.search("^  layer3 +6 x 2 x 32 x 16 x 64 ", out, re.MULTILINE)
     assert re.search("^memory on 3 devices ", out, re.MULTILINE)
     assert not list(tmp_path.iterdir())

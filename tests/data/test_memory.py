@@ -51,4 +51,5 @@ def test_many_threads_never_share_an_array():
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(1, 33)))
-    assert len(memory._free) <= 16
+    # Each of 8 threads holds three at most: a new `other` is made before the old one is let go.
+    assert len(memory._free) <= 8 * 3

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import FrozenConfigDict
 
 from audioslots_jax import losses
 from audioslots_jax.audio import compress
@@ -20,6 +21,11 @@ def sources():
 
 
 def start(config, **options):
+    return _start(FrozenConfigDict(config), **options)
+
+
+@functools.cache  # several tests compare with the same step
+def _start(config, **options):
     task, optimizer = make_task(config), make_optimizer(config)
     state = new_state(config, average="ema_decay" in options)
     return task, state, jax.jit(functools.partial(train_step, task, optimizer, **options))
@@ -29,7 +35,7 @@ def test_loss_is_that_of_the_mixture_against_its_sources(tiny, sources):
     task, state, step = start(tiny)
     _, values = step(state, sources)
     mixture = compress(task.stft(jnp.sum(sources, axis=1)), tiny.stft.power)
-    estimates = task.model.apply(state.params, mixture).spectrograms
+    estimates = jax.jit(task.model.apply)(state.params, mixture).spectrograms
     expected, _ = losses.matched_loss(compress(task.stft(sources), tiny.stft.power), estimates)
     assert float(values["loss"]) == pytest.approx(float(expected), rel=1e-4)
 
@@ -52,7 +58,7 @@ def test_the_autoencoder_sees_every_source_alone(tiny, sources):
     task, state, step = start(tiny)
     _, values = step(state, sources)
     alone = compress(task.stft(sources.reshape(8, 960)), tiny.stft.power)
-    estimates = task.model.apply(state.params, alone).spectrograms[:, 0]
+    estimates = jax.jit(task.model.apply)(state.params, alone).spectrograms[:, 0]
     expected = np.mean(np.square(np.asarray(alone - estimates)))
     assert float(values["loss"]) == pytest.approx(float(expected), rel=1e-5)
 
