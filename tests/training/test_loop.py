@@ -54,6 +54,8 @@ def test_nothing_compiles_after_the_first_evaluation(tiny, tmp_path, compilation
         assert np.any(found != last)
 
 
+# jaxlib's on Python 3.12, which aborts where warnings are errors.
+@pytest.mark.filterwarnings("ignore:builtin type event_stats has no __module__:DeprecationWarning")
 def test_a_trace_has_the_steps_asked_for(tiny, tmp_path):
     tiny.profile = 2
     train(tiny, tmp_path)
