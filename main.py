@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--workdir {WORKDIR.value} is no folder; mount the bucket as one.")
         workdir = Path(WORKDIR.value).expanduser()
         if MODE.value == "evaluate":
-            from audioslots_jax.evaluate import describe, evaluate
+            from audioslots_jax.evaluation.whole import describe, evaluate
 
             print(describe(evaluate(CONFIG.value, workdir), workdir))
         else:

@@ -26,96 +26,77 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A process that is asked to end leaves nothing half-written either.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        code: int = arguments.run(arguments)
-        return code
+        return int(arguments.run(arguments))
     except UserError as error:
         _say(error)
         return 2
     except KeyboardInterrupt:
-        print(f"error: interrupted; {arguments.interrupted}.", file=sys.stderr)
+        _say(f"interrupted; {arguments.interrupted}.")
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("audioslots", description="Slot-based separation of sounds.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_separate(commands)
-    _add_prepare(commands)
-    _add_doctor(commands)
-    return parser
 
-
-def _add_separate(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser(
+    separate = commands.add_parser(
         "separate",
         help="separate recordings into one file per source",
         description="Separates recordings with a trained model. For each INPUT and each slot of "
         "the model there will be a file in DIR, such as meeting_1.wav and meeting_2.wav, of the "
         "same format, sampling rate and length.",
     )
-    command.add_argument("inputs", metavar="INPUT", type=Path, nargs="+", help="a recording")
-    command.add_argument(
-        "--workdir", metavar="RUN", type=Path, required=True, help="a run of main.py"
-    )
-    command.add_argument("--output", metavar="DIR", type=Path, required=True, help="for the files")
-    command.add_argument(
-        "--channels", choices=("mix", "each"), default="mix",
-        help="mix several channels down to one, or separate each (default: %(default)s)",
-    )  # fmt: skip
-    command.add_argument(
-        "--report", action="store_true", help="add a picture of the spectrograms of each input"
-    )
-    command.set_defaults(run=_separate, interrupted="files of recordings that were done are there")
+    add = separate.add_argument
+    add("inputs", metavar="INPUT", type=Path, nargs="+", help="a recording")
+    add("--workdir", metavar="RUN", type=Path, required=True, help="a run of main.py")
+    add("--output", metavar="DIR", type=Path, required=True, help="for the files")
+    how = "mix several channels down to one, or separate each (default: %(default)s)"
+    add("--channels", choices=("mix", "each"), default="mix", help=how)
+    add("--report", action="store_true", help="add a picture of the spectrograms of each input")
+    separate.set_defaults(run=_separate, interrupted="files of recordings that were done are there")
 
-
-def _add_prepare(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser(
+    prepare = commands.add_parser(
         "prepare",
         help="pack recordings once, for training at full speed",
         description="Packs LibriSpeech, or any folder of speakers, into a store that training "
         "reads at full speed: give it as data.root. The same command continues after an "
         "interruption, mends a damaged store, and verifies a finished one.",
     )
-    command.add_argument(
-        "root", metavar="ROOT", type=Path,
-        help="holds LibriSpeech/ and metadata/Libri2Mix/, or a folder per speaker",
-    )  # fmt: skip
-    command.add_argument("--output", metavar="DIR", type=Path, required=True, help="the store")
-    command.add_argument(
-        "--sample-rate", metavar="HZ", type=_hertz, default=16000,
-        help="of the store; recordings at other rates are resampled (default: %(default)s)",
-    )  # fmt: skip
-    command.set_defaults(run=_prepare, interrupted="the same command continues")
+    add = prepare.add_argument
+    holds = "holds LibriSpeech/ and metadata/Libri2Mix/, or a folder per speaker"
+    add("root", metavar="ROOT", type=Path, help=holds)
+    add("--output", metavar="DIR", type=Path, required=True, help="the store")
+    rate = "of the store; recordings at other rates are resampled (default: %(default)s)"
+    add("--sample-rate", metavar="HZ", type=_hertz, default=16000, help=rate)
+    prepare.set_defaults(run=_prepare, interrupted="the same command continues")
 
-
-def _add_doctor(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser(
+    doctor = commands.add_parser(
         "doctor",
-        help="tell what a config trains: sizes, work and memory",
+        help="tell what a config trains: shapes, operations and memory",
         usage="audioslots doctor --config FILE [--config.FIELD=VALUE ...] [--devices N]",
-        description="Tells, before any training, what a config trains: the shapes of a batch; "
-        "parameters, outputs and work of every part of the model; and the memory it takes. Reads "
-        "no recordings and needs no accelerator.",
+        description="Tells, before any training, what a config trains: the shapes of a batch, the "
+        "parameters of every part of the model, the operations of a step, and the memory that XLA "
+        "plans for it. Reads no recordings; with JAX_PLATFORMS=cpu it needs no accelerator.",
     )
-    command.add_argument(
-        "--config", metavar="FILE", required=True,
-        help="as for main.py; --config.FIELD=VALUE sets a field",
-    )  # fmt: skip
-    command.add_argument(
-        "--devices", metavar="N", type=_count, help="to train on (default: those of this machine)"
-    )
-    command.set_defaults(run=_doctor, overrides=[], interrupted="nothing is changed")
+    add = doctor.add_argument
+    config = "as for main.py; --config.FIELD=VALUE sets a field"
+    add("--config", metavar="FILE", required=True, help=config)
+    devices = "to train on (default: those of this machine)"
+    add("--devices", metavar="N", type=_count, help=devices)
+    doctor.set_defaults(run=_doctor, overrides=[], interrupted="nothing is changed")
+    return parser
 
 
 def _separate(arguments: argparse.Namespace) -> int:
     from absl import logging
 
-    from audioslots_jax.separation import load, separate_file
+    from audioslots_jax.inference.files import separate_file
+    from audioslots_jax.inference.recordings import load
 
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
     separator = load(arguments.workdir)
-    failed = 0
-    for path, outputs in _outputs(arguments, separator.task.slots):
+    failed = False
+    for path, outputs in _outputs(arguments, separator.separator.slots):
         try:
             if not outputs:
                 raise UserError(f"{path}: its files would overwrite an input or another's files.")
@@ -124,12 +105,12 @@ def _separate(arguments: argparse.Namespace) -> int:
             print(f"{path}: {', '.join(map(str, outputs))}")
         except UserError as error:
             _say(error)
-            failed += 1
-    return 1 if failed else 0
+            failed = True
+    return int(failed)
 
 
 def _outputs(arguments: argparse.Namespace, slots: int) -> Iterator[tuple[Path, list[Path]]]:
-    """Each input and the files to be made of it; none if they would overwrite others."""
+    """Yields each input and the files to be made of it; none if they would overwrite others."""
     folder = arguments.output.expanduser()
     taken = {path.expanduser().resolve() for path in arguments.inputs}
     for path in map(Path.expanduser, arguments.inputs):
@@ -157,6 +138,9 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     import jax
 
+    if arguments.devices and os.environ.get("JAX_PLATFORMS") == "cpu":
+        jax.config.update("jax_num_cpu_devices", arguments.devices)
+
     from audioslots_jax.doctor import examine
 
     print(examine(config, arguments.devices or jax.device_count()))
@@ -175,7 +159,7 @@ def _hertz(text: str) -> int:
     return int(text)
 
 
-def _say(error: UserError) -> None:
+def _say(error: UserError | str) -> None:
     print(f"error: {error}", file=sys.stderr)
 
 

@@ -15,13 +15,11 @@ from ml_collections import ConfigDict, config_flags
 
 from audioslots_jax.errors import UserError
 
+UNLOADABLE = "--config: the file does not load: {}: {}"
+
 
 def parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
-    """Parses a command line whose flags include ``--config``.
-
-    Args:
-      values: the flags; they get their values.
-      argv: the program and its arguments.
+    """Parses a command line, the program first, for flags that include ``--config``.
 
     Returns:
       The program and the arguments that are no flags.
@@ -45,13 +43,11 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
         raise UserError(str(error).strip().splitlines()[-1]) from None
     except Exception as error:
         reason = " ".join(str(error.__cause__ or error).split())
-        raise UserError(
-            f"--config: the file does not load: {type(error).__name__}: {reason}"
-        ) from None
+        raise UserError(UNLOADABLE.format(type(error).__name__, reason)) from None
 
 
 def load_config(file: str, overrides: Sequence[str] = ()) -> ConfigDict:
-    """The config that ``main.py`` would use, from any directory.
+    """Returns the config that ``main.py`` would use, from any directory.
 
     Args:
       file: path of a Python file with a ``get_config``, and maybe ``:`` and what it is given.
@@ -82,12 +78,12 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 
 def _misspelt(argv: Sequence[str], error: Exception) -> str:
-    """The sentence for a flag that names no field of the config."""
+    """Returns the sentence for a flag that names no field of the config."""
     # ml_collections says: 'stpes'\nDid you mean "steps" instead of "stpes"?
     key = re.match(r"\W*(?:\\n)?(\w+)", str(error))
     flag = next((arg for arg in argv if key and key[1] in re.split(r"[.=]", arg)), None)
     if not key or not flag:
-        return f"--config: the file does not load: {type(error).__name__}: {error}"
+        return UNLOADABLE.format(type(error).__name__, error)
     meant = re.search(r'Did you mean "(\w+)"', str(error))
     hint = f"did you mean {meant[1]!r}?" if meant else "the file in configs/ lists its fields."
     return f"{flag}: the config has no field {key[1]!r}; {hint}"

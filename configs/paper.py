@@ -16,9 +16,9 @@ On an accelerator add --config.precision=bfloat16. What a step needs, on one dev
 108,768,449 parameters, 300,000 steps. No time and no score are promised: this code has not trained
 it to the end yet. The paper reports 9.x dB SI-SNRi, 9.x to 10.x for 1 s and 10.x for the
 autoencoder, on whole test mixtures whose chunks it orders by the ground truth; the scores that this
-training prints are of single crops of dev-clean. --config.matching.solver=scipy matches in a host
-callback. Assignments are the same, but on a CPU a step takes 8 % longer (experiments/step_speed)
-and every start compiles it again, for JAX cannot keep it in its compilation cache.
+training prints are of single crops of dev-clean. Matching is scipy's, in a host callback: on a CPU
+that makes a step 8 % longer than --config.matching.solver=exhaustive, which assigns alike, and
+every start compiles it again, for JAX cannot keep it in its compilation cache.
 
 Training mixes the official pairs; --config.data.mixing=dynamic makes new pairs of train-360's
 utterances in every epoch, at levels as in LibriMix (from a store only). The paper does not say what
@@ -59,7 +59,8 @@ def get_config(variations: str = "") -> ConfigDict:
             "kind": "libri2mix",
             "root": "",
             "split": "train-360",
-            "eval_split": "dev",
+            "eval_split": "dev",  # chooses the best checkpoint
+            "test_split": "test",  # for --mode=evaluate alone
             "mixing": "official",  # or dynamic: new pairs and levels in every epoch
             "silence": "keep",  # or redraw: no crops in which a source is silent
             "allow_missing": False,  # train on the mixtures whose utterances are there
@@ -101,7 +102,9 @@ def get_config(variations: str = "") -> ConfigDict:
             },
         }
     )
-    config.matching = ConfigDict({"solver": "exhaustive"})
+    config.objectives = ConfigDict({"matched_magnitude": {"weight": 1.0}})
+    config.matching = ConfigDict({"solver": "scipy"})  # in a host callback
+    config.optimizer = ConfigDict({"name": "adam"})
     config.train = ConfigDict(
         {
             "steps": 300_000,
@@ -119,5 +122,12 @@ def get_config(variations: str = "") -> ConfigDict:
             "keep_checkpoints": 3,
         }
     )
-    config.eval = ConfigDict({"mixtures": 512, "mask": "wiener", "examples": 4})
+    config.eval = ConfigDict(
+        {
+            "mixtures": 512,
+            "mask": "wiener",
+            "examples": 4,
+            "evaluators": ("autoencoder" if autoencoder else "separation", "oracle_masks"),
+        }
+    )
     return config

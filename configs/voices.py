@@ -57,7 +57,9 @@ def get_config() -> ConfigDict:
             },
         }
     )
+    config.objectives = ConfigDict({"matched_magnitude": {"weight": 1.0}})
     config.matching = ConfigDict({"solver": "exhaustive"})
+    config.optimizer = ConfigDict({"name": "adam"})
     config.train = ConfigDict(
         {
             "steps": 2500,
@@ -74,5 +76,12 @@ def get_config() -> ConfigDict:
             "keep_checkpoints": 2,
         }
     )
-    config.eval = ConfigDict({"mixtures": 128, "mask": "wiener", "examples": 4})
+    config.eval = ConfigDict(
+        {
+            "mixtures": 128,
+            "mask": "wiener",
+            "examples": 4,
+            "evaluators": ("separation", "oracle_masks"),
+        }
+    )
     return config

@@ -6,6 +6,11 @@ from pathlib import Path
 
 from jaxtyping import install_import_hook
 
+# Programs of tests run for milliseconds; most of the time goes to compiling them.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
+    " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
+
 # Before anything imports the library.
 install_import_hook("audioslots_jax", "beartype.beartype")
 

@@ -1,4 +1,4 @@
-"""The ``audioslots`` command as a process."""
+"""The ``audioslots`` command: in this process for mistakes, else as one of its own."""
 
 import os
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from audioslots_jax import cli
 from tests.data.files import noise, write
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +29,7 @@ def run(*arguments, **options):
     return process.returncode, out, err
 
 
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -58,16 +60,21 @@ def run(*arguments, **options):
         ),
     ],
 )
-def test_mistakes_are_one_sentence(arguments, sentence):
-    code, out, err = run(*arguments)
+def test_mistakes_are_one_sentence(arguments, sentence, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    try:
+        code = cli.main(arguments)
+    except SystemExit as ended:
+        code = ended.code
+    out, err = capsys.readouterr()
     assert code == 2
     assert not out
     assert re.search(sentence, err), err
-    assert "Traceback" not in err
 
 
 def test_ctrl_c_while_packing_and_the_same_command_again(tmp_path):
-    for take in range(3000):
+    for take in range(1000):
         path = tmp_path / "in" / str(take % 7) / f"{take}.wav"
         write(path, noise(16_000, take % 50), 16000)
     command = ("prepare", tmp_path / "in", "--output", tmp_path / "store")
@@ -81,21 +88,18 @@ def test_ctrl_c_while_packing_and_the_same_command_again(tmp_path):
     assert "Traceback" not in err
     code, out, err = run(*command)
     assert code == 0, err
-    assert re.search(r"store: 3,000 utterances of 7 speakers, 0\.83 h at 16000 Hz, 0\.10 GB\.", out)
-    assert "x real time" in err
+    assert re.search(r"store: 1,000 utterances of 7 speakers, 0\.28 h at 16000 Hz, 0\.03 GB\.", out)
 
 
 def test_the_doctor_needs_neither_recordings_nor_this_directory(tmp_path):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    config = os.path.relpath(ROOT / "configs" / "speakers.py", tmp_path)
+    config = os.path.relpath(ROOT / "tests" / "tiny.py", tmp_path)
     code, out, err = run(
         "doctor", f"--config={config}", "--config.train.batch_size=6", "--devices", "3",
-        "--config.model.decoder.layers", "2", cwd=tmp_path, env=environment,
+        "--config.model.decoder.layers", "1", cwd=tmp_path, env=environment,
     )  # fmt: skip
     assert code == 0, err
-    assert not err
-    assert re.search("^sources, waveforms +6 x 2 x 4000 ", out, re.MULTILINE)
-    assert re.search("^  layer2 +6 x 2 x 32 x 16 x 64 ", out, re.MULTILINE)
-    assert not re.search("^  layer3 +6 x 2 x 32 x 16 x 64 ", out, re.MULTILINE)
-    assert re.search("^memory on 3 devices ", out, re.MULTILINE)
+    assert "Traceback" not in err
+    assert re.search("^sources +6 x 2 x 960 ", out, re.MULTILINE)
+    assert re.search("^a step: ", out, re.MULTILINE)
     assert not list(tmp_path.iterdir())

@@ -14,9 +14,9 @@ import pytest
 
 from tests.processes import ROOT, command
 
-STEPS = 500
+STEPS = 160
 FLAGS = [f"--config.train.steps={STEPS}", "--config.train.log_every=1"]
-FLAGS += ["--config.train.eval_every=250", "--config.train.checkpoint_every=250"]
+FLAGS += ["--config.train.eval_every=80", "--config.train.checkpoint_every=80"]
 FLAGS += ["--config.train.batch_size=8", "--config.matching.solver=scipy"]
 # Large enough for FSDP to divide some arrays, and an average that has to be divided as well.
 FLAGS += ["--config.model.slot_module.slot_size=64", "--config.model.slot_module.mlp=64"]
@@ -78,13 +78,13 @@ def stopped_at(process) -> int:
 def one_device(environment, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("one")
     with started(environment, workdir) as process:
-        stop(process, workdir, after=100)
+        stop(process, workdir, after=60)
         stopped_at(process)
     return losses(workdir)
 
 
-def test_500_steps_on_eight_devices_with_callbacks(environment, tmp_path):
-    """Nothing but the loop itself waits for steps, and hundreds in flight would hang."""
+def test_160_steps_on_eight_devices_with_callbacks(environment, tmp_path):
+    """Nothing but the loop itself waits for steps, and more than 32 in flight would hang."""
     seldom = [f"--config.train.{name}_every={STEPS}" for name in ("log", "eval", "checkpoint")]
     with started(environment, tmp_path, *seldom, devices=8) as process:
         assert "8 cpu device(s)" in finish(process)
@@ -138,7 +138,6 @@ def test_two_processes_and_then_another_number_of_devices(environment, one_devic
     [
         (("run", "run"), ["--config.seed=3"], "the processes of this run differ in their flags or"),
         (("here", "there"), [], "(is not one folder for all|another process of this run)"),
-        (("run", "run"), ["--config.train.steps=0"], "(train.steps is 0|another process of)"),
     ],
 )
 def test_what_processes_must_have_in_common(environment, tmp_path, workdirs, flags, sentence):

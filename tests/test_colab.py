@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from nbclient import NotebookClient
 
-from audioslots_jax.training.config import check
+from audioslots_jax.training.settings import check, complete
 from configs import paper, voices
 from tests.data.files import write_librimix
 from tests.tiny import get_config as get_tiny_config
@@ -156,8 +156,7 @@ def test_default_parameters_fit_the_configs(name, module):
     before = dict(flat(config.to_dict()))
     assert before.keys() >= defaults[name].keys()
     config.update_from_flattened_dict(defaults[name])
-    config.data.root = "somewhere"
-    check(config)
+    check(complete(config))
 
 
 def test_every_cell_is_quiet(outputs):
@@ -172,8 +171,8 @@ def test_training_shows_its_progress_and_scores(outputs, run):
     assert re.fullmatch(
         r".*/(voices|paper): [\d,]+ parameters, 1 cpu device\(s\), seed 0", table[0]
     )
-    assert re.match(r"model +-?\d+\.\d\d dB +-?\d+\.\d\d dB", table[-2])
-    assert re.match(r"oracle masks +\d+\.\d\d dB +\d+\.\d\d dB", table[-1])
+    assert re.match(r" +si_snri +-?\d+\.\d+", table[-5])
+    assert re.match(r" +oracle_si_snr +\d+\.\d+", table[-1])
     assert "loss=" in printed(outputs[run], "stderr")
 
 

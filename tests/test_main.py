@@ -21,6 +21,7 @@ from PIL import Image
 from tests.processes import ROOT, command, run
 
 STEPS = 200
+TABLE = 6  # lines that a training ends with
 LONG = [f"--config.train.steps={STEPS}", "--config.train.checkpoint_every=7"]
 LONG += ["--config.train.eval_every=50", "--config.train.log_every=9"]
 
@@ -48,12 +49,12 @@ def parameters(workdir):
 
 def test_a_run_leaves_what_it_promises(uninterrupted):
     workdir, result = uninterrupted
-    table = result.stdout.splitlines()[-3:]
-    assert re.search(r"SI-SNR +SI-SNRi", table[0])
-    assert re.match(r"model +-?\d+\.\d\d dB +-?\d+\.\d\d dB", table[1])
-    assert re.match(r"oracle masks +\d+\.\d\d dB", table[2])
+    title, *table = result.stdout.splitlines()[-TABLE:]
+    assert title == "held-out voices, 6 x 0.12 s"
+    shown = {name: float(value) for name, value in map(str.split, table)}
+    assert list(shown) == ["si_snri", "si_snr", "loss", "oracle_si_snri", "oracle_si_snr"]
     assert "loss=" in result.stderr
-    assert "SI-SNRi=" in result.stderr
+    assert "si_snri=" in result.stderr
     assert "Traceback" not in result.stderr
 
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
@@ -64,7 +65,8 @@ def test_a_run_leaves_what_it_promises(uninterrupted):
     assert [line["step"] for line in scored] == [50, 100, 150, 200]
     assert trained[-1]["train/loss"] < trained[0]["train/loss"]
     assert scored[-1]["eval/oracle_si_snri"] > 10
-    assert f"{scored[-1]['eval/si_snri']:.2f} dB" in table[1]
+    for name, value in shown.items():
+        assert value == pytest.approx(scored[-1][f"eval/{name}"], abs=1e-3)
 
     assert json.loads((workdir / "config.json").read_text())["train"]["steps"] == STEPS
     assert np.asarray(Image.open(workdir / "separated.png")).ndim == 3
@@ -100,7 +102,7 @@ def test_kill_9_at_random_moments_changes_no_bit(environment, uninterrupted, tmp
     workdir = tmp_path / "killed"
     moments = random.Random(0)
     before = 0
-    for kill in range(4):
+    for kill in range(3):
         process = subprocess.Popen(
             command(workdir, *LONG), cwd=ROOT, env=environment,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -129,7 +131,7 @@ def test_kill_9_at_random_moments_changes_no_bit(environment, uninterrupted, tmp
     expected, expected_result = uninterrupted
     metrics = "metrics.jsonl"
     assert (workdir / metrics).read_bytes() == (expected / metrics).read_bytes()
-    assert result.stdout.splitlines()[-3:] == expected_result.stdout.splitlines()[-3:]
+    assert result.stdout.splitlines()[-TABLE:] == expected_result.stdout.splitlines()[-TABLE:]
     for found, wanted in zip(parameters(workdir), parameters(expected), strict=True):
         np.testing.assert_array_equal(found, wanted)
     for path in (expected / "separated").rglob("*.wav"):
@@ -169,7 +171,7 @@ def test_a_finished_run_tells_its_scores_again(environment, uninterrupted):
     metrics = (workdir / "metrics.jsonl").read_bytes()
     again = run(environment, workdir, *LONG)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.splitlines()[-3:] == first.stdout.splitlines()[-3:]
+    assert again.stdout.splitlines()[-TABLE:] == first.stdout.splitlines()[-TABLE:]
     assert (workdir / "metrics.jsonl").read_bytes() == metrics
 
 
@@ -222,28 +224,13 @@ def test_another_config_is_refused(environment, uninterrupted):
     assert "\n" not in sentence
 
 
-def test_an_exploding_loss_stops_the_run_and_names_the_step(environment, tmp_path):
-    result = run(environment, tmp_path, "--config.train.learning_rate=1e30")
-    assert result.returncode == 2
-    assert re.search(r"error: training stopped at step \d+, which is not finite", result.stderr)
-    assert "Traceback" not in result.stderr
-    bad = int(re.search(r"at step (\d+)", result.stderr)[1])
-    assert last_checkpoint(tmp_path) < bad
-
-
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
         (["--config.train.stpes=5"], r"config\.train\.stpes.*did you mean.*steps"),
-        (["--config.train.steps=many"], "config.train.steps=many"),
-        (["--config=configs/speakers.py:one_second"], "takes 0 positional arguments"),
         (["--config.train.steps=0"], "config.train.steps is 0; it must be at least 1"),
-        (["--config.nothing=1"], r"config\.nothing=1: the config has no field"),
-        (["--config.nothing.at.all=1"], r"config\.nothing\.at\.all=1: the config has no field"),
         (["--config=configs/missing.py"], r"configs/missing\.py.*No such file"),
-        (["--config=configs/paper.py:longer"], "no variation longer; it has one_second"),
         (["--config.data.kind=speakers"], "config.data.root"),
-        (["--nonsense"], "nonsense"),
         (["extra"], "unexpected argument 'extra'"),
         (["--workdir=gs://bucket/run"], "gs://bucket/run is no folder; mount the bucket"),
     ],
@@ -256,18 +243,8 @@ def test_mistakes_are_one_sentence(environment, tmp_path, flags, sentence):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_config_that_does_not_load_is_one_sentence(environment, tmp_path):
-    path = tmp_path / "broken.py"
-    path.write_text("import nothing_of_this_name\n")
-    result = run(environment, tmp_path / "run", config=path)
-    assert result.returncode == 2
-    assert re.fullmatch(
-        r"error: --config: the file does not load: .*'nothing_of.*\n", result.stderr
-    )
-
-
 def test_a_folder_of_speakers_holds_some_out(environment, tmp_path):
-    for speaker in range(4):
+    for speaker in range(6):
         for take, rate in enumerate((8000, 22050)):
             path = tmp_path / "voices" / f"speaker{speaker}" / f"take{take}.flac"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -279,9 +256,11 @@ def test_a_folder_of_speakers_holds_some_out(environment, tmp_path):
     small += [f"--config.data.root={tmp_path / 'voices'}", *SMALL_NETWORK]
     result = run(environment, tmp_path / "run", *small, config="configs/speakers.py")
     assert result.returncode == 0, result.stderr
-    assert "1 of 9 files left out: 1 unreadable (speaker0/broken.wav)" in result.stdout
-    assert "4 resampled to 8000 Hz" in result.stdout
-    assert re.search(r"held out: speakers speaker\d, speaker\d\.", result.stdout)
+    assert "1 of 13 files left out: 1 unreadable (speaker0/broken.wav)" in result.stdout
+    assert "6 resampled to 8000 Hz" in result.stdout
+    assert re.search(
+        r"held out: speakers speaker\d, speaker\d for validation, speaker\d, ", result.stdout
+    )
     # More recordings are another data set; the run is not continued on it unawares.
     path.with_name("more.flac").write_bytes(path.read_bytes())
     refused = run(environment, tmp_path / "run", *small, config="configs/speakers.py")
@@ -290,7 +269,7 @@ def test_a_folder_of_speakers_holds_some_out(environment, tmp_path):
     # Held-out speakers must not be trained on.
     small += [f"--config.data.eval_root={tmp_path / 'voices'}"]
     refused = run(environment, tmp_path / "other", *small, config="configs/speakers.py")
-    assert re.search("error: data.eval_root: 9 recordings are trained on too", refused.stderr)
+    assert re.search("error: data.eval_root: 13 recordings are trained on too", refused.stderr)
 
 
 # Libri2Mix and protocol A through the whole program, with a smaller network.
@@ -351,11 +330,19 @@ def test_dynamic_mixing_trains_from_a_store_alone(environment, store, tmp_path):
 
 def test_real_speech_trains(environment, speech, tmp_path):
     """A folder with train/ and dev/, for a moment."""
-    flags = ["--config.data.root=" + str(speech / "speakers"), "--config.train.steps=6"]
+    for part, speakers in (("train", 6), ("dev", 5)):
+        for speaker in sorted((speech / "speakers" / part).iterdir())[:speakers]:
+            link = tmp_path / "speakers" / part / speaker.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(speaker)
+    flags = [f"--config.data.root={tmp_path / 'speakers'}", "--config.train.steps=6"]
     flags += [*SMALL_NETWORK, "--config.eval.mixtures=16"]
     flags += ["--config.train.eval_every=3", "--config.train.warmup_steps=1"]
-    result = run(environment, tmp_path, *flags, config="configs/speakers.py")
+    result = run(environment, tmp_path / "run", *flags, config="configs/speakers.py")
     assert result.returncode == 0, result.stderr
-    assert "recordings of 241 speakers" in result.stdout
-    assert "recordings of 13 speakers" in result.stdout
+    assert "recordings of 6 speakers" in result.stdout
+    assert "recordings of 5 speakers" in result.stdout
     assert "held-out speakers" in result.stdout
+    record = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert sum(map(len, record["held_out"].values())) == 5
+    assert record["level"] > 0

@@ -1,14 +1,9 @@
 """Waveforms and spectrograms: pure functions of arrays."""
 
-from audioslots_jax.audio.chunks import blind_order, join, oracle_order, order_like, reorder, split
-from audioslots_jax.audio.masks import (
-    MASKS,
-    apply_masks,
-    ideal_binary_mask,
-    wiener_like_mask,
-)
+from audioslots_jax.audio.chunks import blind_order, order_like, reorder, split
+from audioslots_jax.audio.masks import MASKS, apply_masks, ideal_binary_mask, wiener_like_mask
 from audioslots_jax.audio.si_snr import permuted_si_snr, si_snr, si_snr_improvement
-from audioslots_jax.audio.spectrogram import compress, expand
+from audioslots_jax.audio.spectrogram import compress, compress_complex, expand
 from audioslots_jax.audio.stft import STFT
 
 __all__ = [
@@ -17,10 +12,9 @@ __all__ = [
     "apply_masks",
     "blind_order",
     "compress",
+    "compress_complex",
     "expand",
     "ideal_binary_mask",
-    "join",
-    "oracle_order",
     "order_like",
     "permuted_si_snr",
     "reorder",

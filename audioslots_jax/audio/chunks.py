@@ -1,11 +1,15 @@
-"""Long recordings in chunks: cutting, bringing the slots of all chunks into one order, joining.
+"""Long recordings in chunks: cutting, fading, and bringing the slots of all chunks into one order.
 
 A model separates one chunk at a time, and its slots come in no particular order. The AudioSlots
 paper (section 3) cuts without overlap and orders the slots of each chunk by the ground truth, "for
-simplicity"; that is `oracle_order`. `blind_order` needs no truth: chunks overlap, and what two
-neighbours make of the samples they share, and how alike the slots' embeddings are, tells which
-slots belong together.
+simplicity"; that is `order_like` the true sources. `blind_order` needs no truth: chunks overlap,
+and what two neighbours make of the samples they share, and how alike the slots' embeddings are,
+tells which slots belong together.
+
+An order that cannot be made, because something is not finite, is that of the chunk before.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,19 +18,13 @@ from jaxtyping import Array, Float, Int
 
 from audioslots_jax import matching
 from audioslots_jax.audio.spectrogram import compress
-from audioslots_jax.audio.stft import STFT, overlap_add
+from audioslots_jax.audio.stft import STFT
 
 
 def split(
     waveform: Float[Array, "*batch sample"], length: int, hop: int
 ) -> Float[Array, "*batch chunk length"]:
-    """Chunks that start every ``hop`` samples; zeros follow the end of the waveform.
-
-    Args:
-      waveform: at least one sample.
-      length: of a chunk, in samples.
-      hop: at most ``length``.
-    """
+    """Returns chunks that start every ``hop`` samples, at most ``length``; zeros follow the end."""
     samples = waveform.shape[-1]
     chunks = count(samples, length, hop)
     padding = [(0, 0)] * (waveform.ndim - 1) + [(0, (chunks - 1) * hop + length - samples)]
@@ -35,28 +33,19 @@ def split(
 
 
 def count(samples: int, length: int, hop: int) -> int:
-    """Number of chunks that hold all ``samples`` samples."""
+    """Returns the number of chunks that hold all ``samples`` samples."""
     return 1 + max(-(-(samples - length) // hop), 0)
 
 
-def join(
-    chunks: Float[Array, "chunk slot length"], hop: int, samples: int
-) -> Float[Array, "slot sample"]:
-    """The first ``samples`` samples of what chunks were cut from, faded from one to the next.
-
-    Where chunks overlap, a sample counts the more the farther it is from a chunk's edges. What
-    `split` cut comes back as it was.
-    """
-    weight = jnp.asarray(fade(chunks.shape[-1]), chunks.dtype)
-    weights = jnp.broadcast_to(weight, (1, chunks.shape[0], weight.shape[0]))
-    faded = jnp.swapaxes(chunks, 0, 1) * weight[None, None]
-    return (overlap_add(faded, hop) / overlap_add(weights, hop))[:, :samples]
+def fade(length: int) -> Float[np.ndarray, " length"]:
+    """Returns the weights of a chunk's samples where chunks overlap: a triangle, above 0."""
+    centres = np.arange(length) + 0.5
+    return np.minimum(centres, length - centres) / (length / 2)
 
 
-def fade(length: int) -> np.ndarray:
-    """Weights of the samples of a chunk: a triangle, above 0 everywhere."""
-    place = np.arange(length) + 0.5
-    return np.minimum(place, length - place) / (length / 2)
+def blind_hop(length: int) -> int:
+    """Returns the hop between chunks of ``length`` samples that are to be ordered blindly."""
+    return max(length // 4, 1)
 
 
 def blind_order(
@@ -65,7 +54,7 @@ def blind_order(
     embeddings: Float[Array, "chunk slot embedding"] | None = None,
     stft: STFT = STFT(),  # noqa: B008 (it cannot change)
 ) -> Int[Array, "chunk slot"]:
-    """An order of each chunk's slots that continues the order of the chunk before it.
+    """Returns an order of each chunk's slots that continues the order of the chunk before it.
 
     Neighbours share ``length - hop`` samples of one mixture: slots belong together whose
     compressed spectrograms differ least there, and whose embeddings have the same direction.
@@ -87,34 +76,75 @@ def blind_order(
     return chain(costs)
 
 
-def chain(costs: Float[Array, "joint slot slot"]) -> Int[Array, "chunk slot"]:
-    """An order of each chunk's slots, from what it costs to let one slot follow another.
+class Chunk(NamedTuple):
+    """A chunk that others continue: what its slots hold, in order.
 
-    Args:
-      costs: ``costs[k, i, j]`` lets slot ``j`` of chunk ``k + 1`` follow slot ``i`` of chunk ``k``.
+    Attributes:
+      estimates: waveforms.
+      embeddings: of the slots; zeros where there are none.
     """
-    following = matching.assign(costs)
 
-    def follow(
-        order: Int[Array, " slot"], step: Int[Array, " slot"]
-    ) -> tuple[Int[Array, " slot"], Int[Array, " slot"]]:
-        return step[order], step[order]
+    estimates: Float[Array, "slot length"]
+    embeddings: Float[Array, "slot embedding"]
 
-    first = jnp.arange(costs.shape[1], dtype=following.dtype)
-    _, rest = jax.lax.scan(follow, first, following)
+
+def continue_order(
+    previous: Chunk,
+    chunks: Float[Array, "chunk slot length"],
+    embeddings: Float[Array, "chunk slot embedding"],
+    hop: int,
+    stft: STFT,
+) -> tuple[Float[Array, "chunk slot length"], Chunk]:
+    """Returns chunks with their slots in `blind_order` after ``previous``, and the last of them.
+
+    Before the first chunk there was one of zeros, which has no order to continue.
+    """
+    chunks = jnp.concatenate([previous.estimates[None], chunks])
+    embeddings = jnp.concatenate([previous.embeddings[None], embeddings])
+    order = blind_order(chunks, hop, embeddings, stft)
+    ordered = reorder(chunks, order)[1:]
+    return ordered, Chunk(ordered[-1], reorder(embeddings, order)[-1])
+
+
+def chain(costs: Float[Array, "joint slot slot"]) -> Int[Array, "chunk slot"]:
+    """Returns an order of each chunk's slots, from what it costs to let one slot follow another.
+
+    ``costs[k, i, j]`` is that of slot ``j`` of chunk ``k + 1`` after slot ``i`` of chunk ``k``.
+    """
+    first = jnp.arange(costs.shape[1], dtype=jnp.int32)
+    assigned = matching.assign(costs)
+    following = jnp.where(assigned == matching.UNASSIGNED, first[None], assigned)
+    _, rest = jax.lax.scan(lambda order, step: (step[order], step[order]), first, following)
     return jnp.concatenate([first[None], rest])
 
 
-def blind_hop(length: int) -> int:
-    """The hop between chunks of ``length`` samples that are to be ordered blindly."""
-    return max(length // 4, 1)
+def order_like(
+    chunks: Float[Array, "chunk slot length"], others: Float[Array, "chunk source length"]
+) -> Int[Array, "chunk source"]:
+    """Returns an order of each chunk's slots that fits others of the same time best.
+
+    The others, of no more slots, are the true sources, in evaluation alone, or another channel's.
+    """
+    orders = matching.assign(difference(others, chunks))
+    assigned = orders[:, 0] != matching.UNASSIGNED
+    # The last chunk so far that has an order of its own; 0 is the row before the first.
+    last = jax.lax.cummax(jnp.where(assigned, jnp.arange(1, len(orders) + 1), 0))
+    first = jnp.arange(orders.shape[1], dtype=orders.dtype)
+    return jnp.concatenate([first[None], orders])[last]
+
+
+def reorder(
+    values: Float[Array, "chunk slot value"], order: Int[Array, "chunk source"]
+) -> Float[Array, "chunk source value"]:
+    """Returns what every slot has, such as its waveform, with the slots in the given order."""
+    return jnp.take_along_axis(values, order[:, :, None], axis=1)
 
 
 def spectral_difference(
     before: Float[Array, "joint slot frequency time"],
     after: Float[Array, "joint slot frequency time"],
 ) -> Float[Array, "joint slot slot"]:
-    """Squared difference of every pair, relative to the mean energy of all slots."""
+    """Returns the squared difference of every pair, relative to the mean energy of all slots."""
     pairs = before[:, :, None] - after[:, None]
     energy = jnp.mean(jnp.square(before) + jnp.square(after), axis=(1, 2, 3))
     return jnp.mean(jnp.square(pairs), axis=(3, 4)) / jnp.maximum(energy, 1e-12)[:, None, None]
@@ -123,7 +153,7 @@ def spectral_difference(
 def cosine_similarity(
     before: Float[Array, "joint slot embedding"], after: Float[Array, "joint slot embedding"]
 ) -> Float[Array, "joint slot slot"]:
-    """Cosine similarity of every pair; 0 where an embedding is."""
+    """Returns the cosine similarity of every pair; 0 where an embedding is."""
 
     def unit(x: Float[Array, "joint slot embedding"]) -> Float[Array, "joint slot embedding"]:
         return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
@@ -131,31 +161,9 @@ def cosine_similarity(
     return jnp.einsum("jae,jbe->jab", unit(before), unit(after))
 
 
-def oracle_order(
-    chunks: Float[Array, "chunk slot length"], targets: Float[Array, "chunk slot length"]
-) -> Int[Array, "chunk slot"]:
-    """An order of each chunk's slots that fits the true sources best; for evaluation alone."""
-    return order_like(chunks, targets)
-
-
-def order_like(
-    chunks: Float[Array, "chunk slot length"],
-    others: Float[Array, "chunk slot length"],
-) -> Int[Array, "chunk slot"]:
-    """An order of each chunk's slots that fits others of the same time best."""
-    return matching.assign(difference(others, chunks))
-
-
-def reorder(
-    chunks: Float[Array, "chunk slot length"], order: Int[Array, "chunk slot"]
-) -> Float[Array, "chunk slot length"]:
-    """The chunks with their slots in the given order."""
-    return jnp.take_along_axis(chunks, order[:, :, None], axis=1)
-
-
 def difference(
-    targets: Float[Array, "chunk target sample"], estimates: Float[Array, "chunk slot sample"]
-) -> Float[Array, "chunk target slot"]:
-    """Mean squared difference of every pair of waveforms."""
+    targets: Float[Array, "chunk source length"], estimates: Float[Array, "chunk slot length"]
+) -> Float[Array, "chunk source slot"]:
+    """Returns the mean squared difference of every pair of waveforms."""
     pairs = targets[:, :, None, :] - estimates[:, None, :, :]
     return jnp.mean(jnp.square(pairs), axis=-1)

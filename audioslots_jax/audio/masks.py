@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Inexact
 
 
 def ideal_binary_mask(
     magnitudes: Float[Array, "*batch slot frequency time"],
 ) -> Float[Array, "*batch slot frequency time"]:
-    """1 where a slot has the largest magnitude, else 0; the first slot wins a tie."""
+    """Returns 1 where a slot has the largest magnitude, else 0; the first slot wins a tie."""
     slots = magnitudes.shape[-3]
     return jax.nn.one_hot(jnp.argmax(magnitudes, axis=-3), slots, axis=-3, dtype=magnitudes.dtype)
 
@@ -18,7 +18,7 @@ def ideal_binary_mask(
 def wiener_like_mask(
     magnitudes: Float[Array, "*batch slot frequency time"],
 ) -> Float[Array, "*batch slot frequency time"]:
-    """``e_i^2 / sum_j e_j^2`` (Erdogan et al. 2015); equal shares where all are zero."""
+    """Returns ``e_i^2 / sum_j e_j^2`` (Erdogan et al. 2015); equal shares where all are zero."""
     largest = jnp.max(magnitudes, axis=-3, keepdims=True)
     silent = largest <= 0
     # Dividing by the largest first keeps the squares inside the range of float32.
@@ -31,12 +31,13 @@ MASKS: dict[str, Callable] = {"ibm": ideal_binary_mask, "wiener": wiener_like_ma
 
 
 def apply_masks(
-    masks: Float[Array, "*batch slot frequency time"],
+    masks: Inexact[Array, "*batch slot frequency time"],
     mixture: Complex[Array, "*batch bins time"],
 ) -> Complex[Array, "*batch slot bins time"]:
-    """The mixture's complex spectrogram seen through each mask.
+    """Returns the mixture's complex spectrogram seen through each mask.
 
-    Masks have one bin fewer than the mixture; the Nyquist bin uses the mask of the bin below it.
+    Masks are real or complex, and have one bin fewer than the mixture; the Nyquist bin uses the
+    mask of the bin below it.
     """
     masks = jnp.concatenate([masks, masks[..., -1:, :]], axis=-2)
     return masks.astype(mixture.dtype) * mixture[..., None, :, :]

@@ -11,7 +11,7 @@ LIMIT_DB = 120.0
 def si_snr(
     target: Float[Array, "*batch sample"], estimate: Float[Array, "*batch sample"]
 ) -> Float[Array, "*batch"]:
-    """``10 log10(|a y|^2 / |a y - e|^2)`` with ``a = y.e / |y|^2``, in dB.
+    """Returns ``10 log10(|a y|^2 / |a y - e|^2)`` with ``a = y.e / |y|^2``, in dB.
 
     No mean is removed and nothing is added to the energies, unlike in torchmetrics or Asteroid.
     The result is limited to +-120 dB, where float32 ends anyway: an exact estimate gets the upper
@@ -31,21 +31,30 @@ def si_snr(
 
 def permuted_si_snr(
     targets: Float[Array, "*batch source sample"],
-    estimates: Float[Array, "*batch source sample"],
+    estimates: Float[Array, "*batch slot sample"],
 ) -> tuple[Float[Array, "*batch source"], Int[Array, "*batch source"]]:
-    """SI-SNR of each target under the permutation of estimates with the best mean.
+    """Returns the SI-SNR of every target under the choice of estimates with the best mean.
+
+    Every target gets an estimate of its own; estimates beyond the number of targets are left over.
+    All-zero targets, which have no SI-SNR, give NaN and have no say in the choice.
 
     Returns:
       The SI-SNR of every target in dB, and the index of the estimate it was matched with.
+
+    Raises:
+      ValueError: if there are fewer estimates than targets.
     """
-    sources = targets.shape[-2]
+    sources, slots = targets.shape[-2], estimates.shape[-2]
+    if slots < sources:
+        raise ValueError(f"{slots} estimates are too few for {sources} targets.")
     pairwise = si_snr(*jnp.broadcast_arrays(targets[..., :, None, :], estimates[..., None, :, :]))
-    permutations = jnp.asarray(list(itertools.permutations(range(sources))), jnp.int32)
-    # (*batch, permutation, source): the score of each target under each permutation.
-    scores = pairwise[..., jnp.arange(sources, dtype=jnp.int32), permutations]
-    best = jnp.argmax(jnp.mean(scores, axis=-1), axis=-1)
+    choices = jnp.asarray(list(itertools.permutations(range(slots), sources)), jnp.int32)
+    # (*batch, choice, source): the score of each target under each choice.
+    scores = pairwise[..., jnp.arange(sources, dtype=jnp.int32), choices]
+    sounds = jnp.any(targets != 0, axis=-1)[..., None, :]
+    best = jnp.argmax(jnp.sum(jnp.where(sounds, scores, 0.0), axis=-1), axis=-1)
     matched = jnp.take_along_axis(scores, best[..., None, None], axis=-2)[..., 0, :]
-    return matched, permutations[best]
+    return matched, choices[best]
 
 
 def si_snr_improvement(
@@ -53,5 +62,5 @@ def si_snr_improvement(
     targets: Float[Array, "*batch source sample"],
     mixture: Float[Array, "*batch sample"],
 ) -> Float[Array, "*batch source"]:
-    """SI-SNRi: each target's score minus the SI-SNR of the unprocessed mixture, in dB."""
+    """Returns SI-SNRi: each target's score minus the SI-SNR of the unprocessed mixture, in dB."""
     return scores - si_snr(*jnp.broadcast_arrays(targets, mixture[..., None, :]))

@@ -43,27 +43,25 @@ class STFT:
 
     @property
     def bins(self) -> int:
-        """Number of frequency bins, the Nyquist bin included."""
+        """Returns the number of frequency bins, the Nyquist bin included."""
         return self.window // 2 + 1
 
     def frames(self, samples: int) -> int:
-        """Number of frames of a chunk of ``samples`` samples."""
+        """Returns the number of frames of a chunk of ``samples`` samples."""
         return -(-samples // self.hop)
 
     def __call__(
         self, waveform: Float[Array, "*batch sample"]
     ) -> Complex[Array, "*batch frequency time"]:
-        """Complex spectrogram; the frequency axis holds all ``window // 2 + 1`` bins."""
+        """Returns the complex spectrogram, with all ``window // 2 + 1`` bins."""
         samples = waveform.shape[-1]
         frames = self.frames(samples)
-        front = self._front
         # Cutting into blocks of one hop turns framing into slices, which every backend does well.
         blocks_per_frame = -(-self.window // self.hop)
         blocks = frames + blocks_per_frame - 1
-        end = max(blocks * self.hop - front - samples, 0)
-        padded = jnp.pad(waveform, [(0, 0)] * (waveform.ndim - 1) + [(front, end)])
-        padded = padded[..., : blocks * self.hop]
-        padded = padded.reshape(*waveform.shape[:-1], blocks, self.hop)
+        end = max(blocks * self.hop - self._front - samples, 0)
+        padded = jnp.pad(waveform, [(0, 0)] * (waveform.ndim - 1) + [(self._front, end)])
+        padded = padded[..., : blocks * self.hop].reshape(*waveform.shape[:-1], blocks, self.hop)
         framed = jnp.concatenate(
             [padded[..., i : i + frames, :] for i in range(blocks_per_frame)], axis=-1
         )[..., : self.window]
@@ -74,23 +72,20 @@ class STFT:
     def inverse(
         self, spectrogram: Complex[Array, "*batch frequency time"], samples: int
     ) -> Float[Array, "*batch sample"]:
-        """Waveforms of ``samples`` samples from complex spectrograms.
+        """Returns waveforms of ``samples`` samples from complex spectrograms.
 
         ``"centred"`` reconstructs every sample perfectly where ``hop <= window / 4``; with longer
         hops the last ``hop - window / 4`` samples may be attenuated. ``"chunk_edge"`` reconstructs
         from sample ``window - hop`` on.
         """
         frames = jnp.fft.irfft(jnp.swapaxes(spectrogram, -1, -2), n=self.window)
-        window = hann(self.window)
-        if self.edges == "chunk_edge":
-            synthesis = jnp.asarray(_dual_window(window, self.hop), frames.dtype)
-            signal = overlap_add(frames * _broadcast(synthesis, frames.ndim), self.hop)
-        else:
-            synthesis = jnp.asarray(window, frames.dtype)
-            signal = overlap_add(frames * _broadcast(synthesis, frames.ndim), self.hop)
-            energy = overlap_add(
-                jnp.broadcast_to(jnp.square(synthesis)[None], frames.shape[-2:]), self.hop
-            )
+        centred = self.edges == "centred"
+        window = hann(self.window) if centred else _dual_window(hann(self.window), self.hop)
+        synthesis = jnp.asarray(window, frames.dtype)
+        signal = overlap_add(frames * _broadcast(synthesis, frames.ndim), self.hop)
+        if centred:
+            squares = jnp.broadcast_to(jnp.square(synthesis)[None], frames.shape[-2:])
+            energy = overlap_add(squares, self.hop)
             floor = EDGE_FLOOR * jnp.max(energy)
             signal = signal / _broadcast(jnp.maximum(energy, floor), signal.ndim)
         return signal[..., self._front : self._front + samples]
@@ -101,12 +96,12 @@ class STFT:
 
 
 def hann(length: int) -> np.ndarray:
-    """Periodic Hann window of ``length`` samples, float64."""
+    """Returns the periodic Hann window of ``length`` samples, float64."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
 
 
 def _dual_window(window: np.ndarray, hop: int) -> np.ndarray:
-    """The canonical dual of ``window`` for an endless sequence of frames."""
+    """Returns the canonical dual of ``window`` for an endless sequence of frames."""
     energy = np.zeros(hop)
     for start in range(0, len(window), hop):
         part = window[start : start + hop] ** 2
@@ -117,7 +112,7 @@ def _dual_window(window: np.ndarray, hop: int) -> np.ndarray:
 def overlap_add(
     frames: Float[Array, "*batch time window"], hop: int
 ) -> Float[Array, "*batch sample"]:
-    """Sum of frames placed ``hop`` samples apart."""
+    """Returns the sum of frames that begin ``hop`` samples apart."""
     *batch, time, window = frames.shape
     blocks = -(-window // hop)
     unbatched = [(0, 0)] * len(batch)
@@ -130,5 +125,5 @@ def overlap_add(
 
 
 def _broadcast(vector: jax.Array, ndim: int) -> jax.Array:
-    """``vector`` with leading axes, so that nothing relies on implicit rank promotion."""
+    """Returns ``vector`` with leading axes, as nothing relies on implicit rank promotion."""
     return vector.reshape((1,) * (ndim - 1) + vector.shape)

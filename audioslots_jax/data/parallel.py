@@ -12,13 +12,10 @@ Result = TypeVar("Result")
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int
 ) -> Generator[Result, None, None]:
-    """The results of ``function`` for the items, in their order.
+    """Yields the results of ``function`` for the items, in their order, computed in threads.
 
-    Args:
-      function: is called in threads; an error arrives at the item it belongs to.
-      items: any number of them, taken only when their turn comes.
-      workers: number of threads.
-      ahead: results that may be ready or in the making while the first is waited for.
+    An error arrives at the item it belongs to. Up to ``ahead`` results are ready or in the making
+    while the first is waited for, so items may be endless.
     """
     pending: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:

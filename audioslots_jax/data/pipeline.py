@@ -6,26 +6,20 @@ same batches.
 """
 
 import contextlib
-import importlib.util
 from collections.abc import Callable, Generator
 
 import numpy as np
-from jaxtyping import Float32
 
-from audioslots_jax.data.mixtures import Mixtures
+from audioslots_jax.data.batch import Batch, Mixtures
 from audioslots_jax.data.parallel import ordered_map
+from audioslots_jax.data.tensorflow_import import has_tensorflow, import_tensorflow
 
-Batches = Generator[Float32[np.ndarray, "row source sample"], None, None]
-Load = Callable[[int], np.ndarray]
-Way = Callable[[Load, range, int], Batches]
+Batches = Generator[Batch, None, None]
+Load = Callable[[int], Batch]
 
 AHEAD = 2  # batches that wait, ready, beside those in the making
 STEPS = 4  # in an element of tf.data, of which each costs as much as half a batch
-
-
-def has_tensorflow() -> bool:
-    """Whether TensorFlow is installed; finding out does not import it."""
-    return importlib.util.find_spec("tensorflow") is not None
+EMPTY = Batch(np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.float32), np.empty((0, 0), bool))
 
 
 def stream(
@@ -38,72 +32,59 @@ def stream(
     rows: range | None = None,
     workers: int = 2,
 ) -> Batches:
-    """Batches of the steps ``start`` to ``stop - 1``, in order, through tf.data if there is one.
+    """Returns the batches of the steps ``start`` to ``stop - 1``, through tf.data if there is one.
 
-    The order and contents do not depend on ``workers``, and starting at any step costs nothing:
-    a step's batch is computed from its number.
-
-    Args:
-      mixtures: the data set.
-      seed: of the training's random choices.
-      batch_size: rows of the global batch.
-      start: first step.
-      stop: the step after the last.
-      rows: the rows of the global batch this host needs; all by default.
-      workers: threads that make batches.
-
-    Raises:
-      Whatever `mixtures` raises, at the step that needs the batch.
+    They do not depend on ``workers``, the number of threads, and starting at any step costs
+    nothing: a step's batch is computed from its number. What goes wrong is raised at its step.
+    ``rows`` are those of the global batch that this host needs; all by default.
     """
-    wanted = range(batch_size) if rows is None else rows
+    own_rows = range(batch_size) if rows is None else rows
 
-    def load(step: int) -> np.ndarray:
-        return mixtures.batch(seed, step, wanted, batch_size)
+    def load(step: int) -> Batch:
+        return mixtures.batch(seed, step, own_rows, batch_size)
 
-    way: Way = by_tf_data if has_tensorflow() else by_threads
-    return way(load, range(start, stop), workers)
+    run_ahead = by_tf_data if has_tensorflow() else by_threads
+    return run_ahead(load, range(start, stop), workers)
 
 
 def by_threads(load: Load, steps: range, workers: int) -> Batches:
-    """The batches that ``load`` gives for the steps, through Python's own threads."""
+    """Yields the batches that ``load`` gives for the steps, through Python's own threads."""
     batches = ordered_map(load, steps, workers=workers, ahead=workers + AHEAD)
     with contextlib.closing(batches):
         yield from batches
 
 
 def by_tf_data(load: Load, steps: range, workers: int) -> Batches:
-    """The batches that ``load`` gives for the steps, through tf.data."""
-    import tensorflow as tf  # 1.7 s, and of no use to those who only want the model
-
+    """Yields the batches that ``load`` gives for the steps, through tf.data."""
+    tf = import_tensorflow()
     failures: dict[int, Exception] = {}
+    firsts = range(steps.start, steps.stop, STEPS)
 
     def element(first: np.integer) -> list[np.ndarray]:
-        batches = [np.empty(0, np.float32)] * STEPS
-        for place, step in enumerate(within(int(first))):
+        batches = [EMPTY] * STEPS
+        for number, step in enumerate(within(int(first))):
             try:
-                batches[place] = load(step)
+                batches[number] = load(step)
             except Exception as error:
                 failures[step] = error
                 break
-        return batches
+        return [np.asarray(array) for batch in batches for array in batch]
 
     def within(first: int) -> range:
         return range(first, min(first + STEPS, steps.stop))
 
-    # The accelerator's memory is JAX's. Only TensorFlow's first user can say so, hence not later.
-    tf.config.set_visible_devices([], "GPU")
+    types = [array.dtype for array in EMPTY] * STEPS
     elements = (
-        tf.data.Dataset.range(steps.start, steps.stop, STEPS)
+        tf.data.Dataset.range(firsts.start, firsts.stop, STEPS)
         .map(
-            lambda first: tf.numpy_function(element, [first], [tf.float32] * STEPS, stateful=False),
+            lambda first: tf.numpy_function(element, [first], types, stateful=False),
             num_parallel_calls=workers,
             deterministic=True,
         )
         .prefetch(1)
     )
-    firsts = range(steps.start, steps.stop, STEPS)
-    for first, batches in zip(firsts, elements.as_numpy_iterator(), strict=True):
-        for step, batch in zip(within(first), batches, strict=False):
+    for first, arrays in zip(firsts, elements.as_numpy_iterator(), strict=True):
+        for number, step in enumerate(within(first)):
             if step in failures:
                 raise failures[step]
-            yield batch
+            yield Batch(*arrays[len(EMPTY) * number :][: len(EMPTY)])

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import soundfile
@@ -15,6 +14,7 @@ from jaxtyping import Float32
 from audioslots_jax.errors import UserError
 
 BLOCK = 1 << 16  # samples read at a time
+LOUDEST = 1e6  # full scale is 1; what is far beyond it comes from flipped bits, or from integers
 OGG_PAGE = 65_307  # bytes, at most
 # What libsndfile notes where a header gives another size than the file has. Streams that were
 # written without knowing theirs say 0 or the largest number, and are whole.
@@ -24,19 +24,11 @@ CUT_OFF = re.compile(r"^\s*data : (?!0 |4294967295 )\d+ \(should be \d+\)", re.M
 class SoundFile:
     """A recording to read, block by block. Use it as a context.
 
-    Attributes:
-      path: the file.
-      sample_rate: in Hz.
-      channels: number of channels.
-      frames: samples in each channel.
+    Its ``sample_rate`` is in Hz, its ``frames`` are the samples in each channel.
     """
 
     def __init__(self, path: Path):
-        """Opens a file.
-
-        Raises:
-          UserError: if it is missing, no recording, or empty.
-        """
+        """Opens a file, or raises a `UserError` if it is missing, no recording, or empty."""
         self.path = path
         if not path.is_file():
             raise UserError(f"{path}: there is no such file.")
@@ -62,19 +54,14 @@ class SoundFile:
     def __enter__(self) -> "SoundFile":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
     def blocks(self) -> Iterator[Float32[np.ndarray, "channel sample"]]:
-        """All samples, in blocks of up to `BLOCK`.
+        """Yields all samples, in blocks of up to `BLOCK`.
 
         Raises:
-          UserError: if it ends early, or has samples that are not finite.
+          UserError: if it ends early, or has samples that `require_sound` refuses.
         """
         read = 0
         while read < self.frames:
@@ -89,35 +76,53 @@ class SoundFile:
                     f"{self.path}: cut off after {self._seconds(read)} of "
                     f"{self._seconds(self.frames)}."
                 )
-            if not np.isfinite(block).all():
-                raise UserError(
-                    f"{self.path}: has samples that are not finite, near {self._seconds(read)}."
-                )
+            samples = np.ascontiguousarray(block.T)
+            require_sound(samples, read, self.sample_rate, str(self.path))
             read += len(block)
-            yield np.ascontiguousarray(block.T)
+            yield samples
 
     def _seconds(self, frames: int) -> str:
         return f"{frames / self.sample_rate:.2f} s"
 
     def writers(self, paths: Sequence[Path], channels: int) -> "Writers":
-        """Files of the same format and sampling rate as this one."""
+        """Returns files of the same format and sampling rate as this one."""
         return Writers(paths, self._file, channels)
+
+
+def require_sound(
+    samples: Float32[np.ndarray, "channel sample"], before: int, sample_rate: int, name: str
+) -> None:
+    """Raises a `UserError` about the first sample that is not finite, or beyond `LOUDEST`.
+
+    Full scale is 1. ``before`` are the samples that came before them in the recording of that
+    ``name``; the rate is in Hz.
+    """
+    bad = np.any(~(np.abs(samples) <= LOUDEST), axis=0)
+    if not bad.any():
+        return
+    first = int(np.argmax(bad))
+    seconds = f"{(before + first) / sample_rate:.2f} s"
+    if not np.isfinite(samples[:, first]).all():
+        raise UserError(f"{name}: has samples that are not finite, near {seconds}.")
+    raise UserError(
+        f"{name}: has samples far beyond full scale, which is 1, near {seconds}; mend it, or "
+        "scale it down if it holds integers."
+    )
 
 
 class Writers:
     """Files that appear under their names when all of them are whole. Use it as a context."""
 
     def __init__(self, paths: Sequence[Path], like: soundfile.SoundFile, channels: int):
-        """Args:
-        paths: of the files.
-        like: whose format, encoding and sampling rate they get.
-        channels: of each file.
+        """Opens files of the format, encoding and sampling rate of ``like``.
 
         Raises:
           UserError: if one cannot be written.
         """
-        self._paths = list(paths)
-        self._files: list[soundfile.SoundFile] = []
+        self._paths, self._files = list(paths), list[soundfile.SoundFile]()
+        if like.format == "SD2":  # its header is in a second file
+            raise UserError(f"{self._paths[0]} cannot be written as SD2; convert the input to WAV.")
+        self._full_scale = np.inf if like.subtype in ("FLOAT", "DOUBLE") else 1.0
         form = {"format": like.format, "subtype": like.subtype, "endian": like.endian}
         for path in self._paths:
             with self._naming(path):
@@ -132,22 +137,19 @@ class Writers:
         return self
 
     def write(self, block: Float32[np.ndarray, "file channel sample"]) -> None:
-        """Appends a block to every file; what is above full scale is clipped as the format does.
+        """Appends a block to every file; integers and compressed sound end at full scale.
 
         Raises:
           UserError: if there is no space left.
         """
+        # Some encoders of libsndfile read beyond their tables where samples are beyond full scale.
+        block = block.clip(-self._full_scale, self._full_scale)
         for path, file, samples in zip(self._paths, self._files, block, strict=True):
             with self._naming(path):
                 file.write(samples.T)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is not None:
+    def __exit__(self, failure: type[BaseException] | None, *error: object) -> None:
+        if failure:
             return self._discard()
         for path, file in zip(self._paths, self._files, strict=True):
             with self._naming(path):
@@ -155,7 +157,6 @@ class Writers:
         for path in self._paths:
             with self._naming(path):
                 _unfinished(path).replace(path)
-        return None
 
     @contextlib.contextmanager
     def _naming(self, path: Path) -> Iterator[None]:
@@ -175,7 +176,7 @@ class Writers:
 
 
 def _ogg_ends(path: Path) -> bool:
-    """Whether the last page of an Ogg file ends a stream (a flag of RFC 3533, section 6)."""
+    """Returns whether the last page of an Ogg file ends a stream (RFC 3533, section 6)."""
     with open(path, "rb") as file:
         file.seek(max(path.stat().st_size - OGG_PAGE, 0))
         tail = file.read()
@@ -188,7 +189,7 @@ def _unfinished(path: Path) -> Path:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the file's name, which is said anyway."""
+    """Returns what went wrong, without the file's name, which is said anyway."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(getattr(error, "error_string", error)).strip().rstrip(".")

@@ -1,109 +1,227 @@
-"""Mixtures of recordings in a folder per speaker: ``ROOT/<speaker>/**/*.{wav,flac,ogg,...}``."""
+"""Mixtures of recordings in a folder per speaker: ``ROOT/<speaker>/**/*.{wav,flac,ogg,...}``.
 
+Who is held out depends on the hash of the speaker's name alone, whatever the length of a crop and
+of the recordings: a run that remembers its division never scores a speaker it was trained on.
+"""
+
+import dataclasses
+import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from pathlib import Path
 
 import numpy as np
-import soundfile
 from jaxtyping import Float32
 
-from audioslots_jax.data.mixtures import RowByRow, decibels, random_generator
-from audioslots_jax.data.recordings import Recording, read_crop
+from audioslots_jax import fields
+from audioslots_jax.data.batch import Data, HeldOut, RowByRow, crop_samples
+from audioslots_jax.data.draws import random_generator
+from audioslots_jax.data.hashing import divide, fingerprint
+from audioslots_jax.data.level import decibels, rms
+from audioslots_jax.data.recordings import (
+    LostRecordingError,
+    Recording,
+    Recordings,
+    read_crop,
+    scan,
+    some,
+    subsets,
+)
+from audioslots_jax.data.wholes import WHOLE_SECONDS, Wholes, held_out_wholes
 from audioslots_jax.errors import UserError
 
 LEVELS_DB = (-33.0, -25.0)  # RMS of a recording re full scale; LibriMix's range, which is in LUFS
 ACTIVE_DB = -15.0  # a crop this far below its recording holds a pause rather than speech
 ACTIVE_TRIES = 100
-HELD_OUT_SHARE = 0.1
+HELD_OUT = ("validation", "test")
+SIDES = (*HELD_OUT, "train")
+# Where the hashes of the sides that share a folder end: of all three, and of those held out.
+EDGES = {3: (0.05, 0.1, 1.0), 2: (0.5, 1.0), 1: (1.0,)}
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Speakers(RowByRow):
     """Random crops of recordings of different speakers, at random levels.
 
     Each source is one speaker's: a recording, a crop and a level are drawn uniformly. The level is
-    that of the whole recording, so a crop may hold a pause, as a piece of a conversation does.
+    that of the whole recording, so a crop may hold a pause, as a part of a conversation does. A
+    recording that is shorter than a crop goes on with the speaker's next ones; see `read_crop`.
+    For scores, which silence leaves undefined, crops are ``active``: those of pauses are redrawn.
     """
 
-    def __init__(
-        self,
-        recordings: dict[str, list[Recording]],
-        *,
-        sample_rate: int,
-        samples: int,
-        sources: int = 2,
-        active: bool = False,
-    ):
-        """Args:
-        recordings: by speaker, as `scan` gives them; at least ``sources`` speakers.
-        sample_rate: of the crops, in Hz.
-        samples: length of the crops.
-        sources: speakers per mixture.
-        active: draw crops again that hold a pause; for scores, which silence would leave
-          undefined.
-        """
-        self.recordings = [recordings[name] for name in sorted(recordings)]
-        self.sample_rate, self.samples, self.sources = sample_rate, samples, sources
-        self.active = active
+    recordings: Mapping[str, Sequence[Recording]]  # by speaker; at least as many as sources
+    sample_rate: int
+    samples: int
+    sources: int = 2
+    active: bool = False
 
     def example(self, seed: int, step: int, row: int) -> Float32[np.ndarray, "source sample"]:
-        """See `RowByRow`; unreadable files are replaced by the speaker's next one."""
+        """Returns the sources of a row; files that cannot be read are replaced by the next ones."""
         random = random_generator("example", seed, step, row)
-        speakers = random.choice(len(self.recordings), self.sources, replace=False)
-        return np.stack([self._source(self.recordings[i], random) for i in speakers])
+        speakers = list(self.recordings.values())
+        chosen = random.choice(len(speakers), self.sources, replace=False)
+        return np.stack([self._source(speakers[i], random) for i in chosen])
 
-    def _source(self, recordings: Sequence[Recording], random: np.random.Generator) -> np.ndarray:
+    def _source(
+        self, recordings: Sequence[Recording], random: np.random.Generator
+    ) -> Float32[np.ndarray, " sample"]:
         level = random.uniform(*LEVELS_DB)
         first = int(random.integers(len(recordings)))
-        places = random.uniform(size=ACTIVE_TRIES if self.active else 1)
-        for turn in range(len(recordings)):
-            recording = recordings[(first + turn) % len(recordings)]
+        positions = random.uniform(size=ACTIVE_TRIES if self.active else 1)
+        rest = [*recordings[first:], *recordings[:first]]
+        while rest:
             try:
-                crop = self._crop(recording, places)
-            except (soundfile.SoundFileError, OSError):
-                warnings.warn(
-                    f"{recording.path} could be read when training started and cannot be now; "
-                    "another recording of the same speaker takes its place.",
-                    stacklevel=2,
-                )
+                crop = self._crop(rest, positions)
+            except LostRecordingError as lost:
+                message = f"{lost} cannot be read; another of the same speaker takes its place."
+                warnings.warn(message, stacklevel=2)
+                rest = [recording for recording in rest if recording.path != lost.args[0]]
                 continue
-            if self.active and not np.any(crop):
-                continue
-            return (crop * (decibels(level) / recording.rms)).astype(np.float32)
+            if crop.any() or not self.active:
+                return crop * decibels(level)
+            rest = rest[1:]
         raise UserError(
             f"none of the {len(recordings)} recordings beside {recordings[0].path} has a crop that "
             "can be used; check the files, and the same command continues from its checkpoint."
         )
 
-    def _crop(self, recording: Recording, places: np.ndarray) -> np.ndarray:
-        """The first of the places with speech in it, or the loudest."""
-        loudest, loudest_rms = np.zeros(self.samples, np.float32), -1.0
-        for place in places:
-            crop = read_crop(recording, place, self.samples, self.sample_rate)
-            rms = float(np.sqrt(np.mean(np.square(crop, dtype=np.float64))))
-            if rms > loudest_rms:
-                loudest, loudest_rms = crop, rms
-            if rms >= recording.rms * decibels(ACTIVE_DB):
+    def _crop(
+        self, recordings: Sequence[Recording], positions: np.ndarray
+    ) -> Float32[np.ndarray, " sample"]:
+        """Returns the crop at the first of the positions with speech in it, or the loudest."""
+        if sum(recording.samples(self.sample_rate) for recording in recordings) <= self.samples:
+            positions = positions[:1]  # there is one crop: all of them
+        loudest, highest = np.zeros(self.samples, np.float32), -1.0
+        for position in positions:
+            crop = read_crop(recordings, position, self.samples, self.sample_rate)
+            level = rms(crop)
+            if level > highest:
+                loudest, highest = crop, level
+            if level >= decibels(ACTIVE_DB):
                 break
         return loudest
 
 
-def hold_out(
-    recordings: dict[str, list[Recording]], sources: int
-) -> tuple[dict[str, list[Recording]], dict[str, list[Recording]]]:
-    """Splits speakers, not recordings: about a tenth of them, drawn once and for all, is held out.
+@dataclasses.dataclass(frozen=True)
+class SpeakersData:
+    """The data set ``speakers``: recordings of one's own. For other fields see `DataSet`.
 
-    Raises:
-      UserError: if there are too few speakers to fill a mixture on both sides.
+    Attributes:
+      root: holds a folder per speaker, or ``train/``, ``dev/`` and perhaps ``test/`` with a folder
+        per speaker each; or a store that was made of such a folder.
+      eval_root: holds other speakers to hold out, in place of some of ``root``.
     """
-    held_out = max(sources, round(HELD_OUT_SHARE * len(recordings)))
-    if len(recordings) < held_out + sources:
-        raise UserError(
-            f"data.root has usable recordings of {len(recordings)} speakers, but {2 * sources} are "
-            f"needed: {sources} to train on and {sources} to hold out; add speakers, or name a "
-            "folder of other speakers in data.eval_root."
+
+    root: str = ""
+    eval_root: str = ""
+    sources: int = 2
+    sample_rate: int = 8000
+    crop_seconds: float = 0.5
+    workers: int = 1
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yields the fields that cannot be, and what they must be."""
+        yield from fields.positive(self, "sample_rate", "crop_seconds", "workers")
+        if self.sources < 2:
+            yield "sources", "must be at least 2"
+
+    def open(self, held_out: HeldOut | None = None) -> Data:
+        """Returns the data, and prints what it is and what had to be left out; see `DataSet`."""
+        sides = self._sides(held_out)
+        return Data(
+            self._mixtures(sides["train"], crop_samples(self), active=False),
+            self._mixtures(sides["validation"], crop_samples(self), active=True),
+            {side: sorted(sides[side]) for side in HELD_OUT},
+            fingerprint(
+                (side, speaker, one.path.name, one.frames, one.sample_rate)
+                for side, recordings in sides.items()
+                for speaker, of_speaker in recordings.items()
+                for one in of_speaker
+            ),
         )
-    names = random_generator("hold out").permutation(sorted(recordings))
-    return (
-        {str(name): recordings[name] for name in names[held_out:]},
-        {str(name): recordings[name] for name in names[:held_out]},
+
+    def open_test(self, held_out: HeldOut, count: int) -> Wholes:
+        """Returns whole mixtures of the speakers who are held out for the test; see `open`."""
+        test, samples = self._sides(held_out)["test"], round(WHOLE_SECONDS * self.sample_rate)
+        return held_out_wholes(self._mixtures(test, samples, active=True), "speakers", count)
+
+    def _mixtures(self, recordings: Recordings, samples: int, *, active: bool) -> Speakers:
+        form = {"sample_rate": self.sample_rate, "samples": samples, "sources": self.sources}
+        return Speakers(recordings, active=active, **form)
+
+    def _sides(self, held_out: HeldOut | None) -> dict[str, Recordings]:
+        """Returns the recordings of each of `SIDES` by speaker, and prints who is held out."""
+        sides: dict[str, Recordings] = {}
+        note = ""
+        for folder, sharing, recordings in self._folders:
+            if held_out:
+                groups = remembered(recordings.keys(), sharing, held_out, folder)
+            else:
+                groups, by_hash = divide(recordings, EDGES[len(sharing)], self.sources)
+                if not by_hash:
+                    note = "; their hashes chose too few, so the next ones were added"
+            if min(map(len, groups)) < self.sources:
+                raise UserError(
+                    f"{folder} has usable recordings of {len(recordings)} speakers, too few for "
+                    f"{' and '.join(sharing)}, of which each needs {self.sources} different ones "
+                    "(data.sources); add speakers, or name a folder of others in data.eval_root."
+                )
+            for side, names in zip(sharing, groups, strict=True):
+                sides[side] = {name: recordings[name] for name in names}
+        validation, test = (some(sorted(sides[side])) for side in HELD_OUT)
+        print(f"held out: speakers {validation} for validation, {test} for the test{note}.")
+        if self.eval_root:
+            refuse_shared(sides)
+        return sides
+
+    @functools.cached_property
+    def _folders(self) -> list[tuple[Path, tuple[str, ...], Recordings]]:
+        """Each folder with the sides that divide it and its recordings, which may take minutes."""
+        fields.require(
+            self.root, "data.root", self.root, "must name a folder: --config.data.root=DIR"
+        )
+        root = Path(self.root).expanduser()
+        own = subsets(root)
+        folders: list[tuple[Path, tuple[str, ...]]] = [(root, SIDES)]
+        if self.eval_root:
+            others = Path(self.eval_root).expanduser()
+            folders = [(root / "train" if own else root, ("train",)), (others, HELD_OUT)]
+        elif "test" in own:
+            sides = {"train": "train", "dev": "validation", "test": "test"}
+            folders = [(root / name, (side,)) for name, side in sides.items()]
+        elif own:
+            folders = [(root / "train", ("train",)), (root / "dev", HELD_OUT)]
+        scanned = []
+        for folder, sharing in folders:
+            field = "data.eval_root" if self.eval_root and sharing == HELD_OUT else "data.root"
+            recordings, summary = scan(folder, field=field, sample_rate=self.sample_rate)
+            print(summary)
+            scanned.append((folder, sharing, recordings))
+        return scanned
+
+
+def remembered(
+    speakers: Set[str], sharing: Sequence[str], held_out: HeldOut, folder: Path
+) -> list[list[str]]:
+    """Returns the speakers of the sides that share a folder, where a run has held out some."""
+    groups = {side: list(held_out[side]) for side in sharing if side != "train"}
+    kept = set().union(*groups.values())
+    if missing := sorted(kept - speakers):
+        raise UserError(
+            f"{folder} has no usable recordings of {some(missing)}, held out from this run's "
+            "training; put them back."
+        )
+    return [groups.get(side, sorted(speakers - kept)) for side in sharing]
+
+
+def refuse_shared(sides: Mapping[str, Recordings]) -> None:
+    """Raises a `UserError` if a recording is both trained on and held out."""
+    validation, test, trained = (
+        {recording.path.resolve() for each in sides[side].values() for recording in each}
+        for side in SIDES
     )
+    if shared := trained & (validation | test):
+        raise UserError(
+            f"data.eval_root: {len(shared)} recordings are trained on too ({min(shared)}); "
+            "name a folder of other speakers."
+        )

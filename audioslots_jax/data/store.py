@@ -8,9 +8,8 @@
     DIR/verified.json     size and date of every file when its checksum was last computed
     DIR/lock              held while `audioslots prepare` writes
 
-`audioslots_jax.data.prepare` writes it. Samples are read with ``preadv`` rather than through a
-memory map, so that a process does not grow with what it has read, and a lost disk is an error
-instead of a crash.
+Samples are read with ``preadv`` rather than through a memory map, so that a process does not grow
+with what it has read, and a lost disk is an error instead of a crash.
 """
 
 import contextlib
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int16, Shaped
+from jaxtyping import Float32, Int, Int16, Shaped
 
 from audioslots_jax.data.files import write_atomically
 from audioslots_jax.data.parallel import ordered_map
@@ -39,84 +38,63 @@ AGAIN = "run `audioslots prepare` with the same arguments again, which puts it r
 
 
 def utterance_dtype(name: int, speaker: int) -> np.dtype:
-    """A row about an utterance, for names and speakers of up to so many bytes.
+    """Returns the type of a row about an utterance, for names and speakers of so many bytes.
 
-    ``name`` is the file's path; ``start`` and ``frames`` are its place in ``part``, in samples;
-    ``scale`` the amplitude of one unit, with full scale at 1; ``rms`` and ``peak`` are amplitudes;
-    ``loudness`` is in LUFS, NaN where it is not defined.
+    ``start`` and ``frames`` say where it is in ``part``, in samples; ``scale`` is the amplitude of
+    one unit, with full scale at 1; ``loudness`` is in LUFS, NaN where it is not defined.
     """
-    return np.dtype(
-        [
-            ("name", f"S{name}"), ("speaker", f"S{speaker}"), ("part", "<i4"), ("start", "<i8"),
-            ("frames", "<i4"), ("scale", "<f4"), ("rms", "<f4"), ("peak", "<f4"),
-            ("loudness", "<f4"),
-        ]
-    )  # fmt: skip
+    place = [("part", "<i4"), ("start", "<i8"), ("frames", "<i4")]
+    level = [(field, "<f4") for field in ("scale", "rms", "peak", "loudness")]
+    return np.dtype([("name", f"S{name}"), ("speaker", f"S{speaker}"), *place, *level])
 
 
 class Store(NamedTuple):
-    """An open store.
-
-    Attributes:
-      path: its folder.
-      sample_rate: of all utterances, in Hz.
-      subsets: the folders that divide its names, such as ``train-clean-360``, if any.
-      table: a row of `utterance_dtype` for each utterance, in the order of their names.
-      samples: where they are read.
-    """
+    """An open store, whose table has a row of `utterance_dtype` for each utterance, by name."""
 
     path: Path
     sample_rate: int
-    subsets: list[str]
     table: Shaped[np.ndarray, " utterance"]
     samples: "Samples"
 
-    def named(self, names: Sequence[str]) -> "Packed":
-        """The utterances of these names; those that are missing are not `present`."""
-        wanted = np.array([os.fsencode(name) for name in names])
-        places = np.searchsorted(self.table["name"], wanted).clip(max=len(self.table) - 1)
-        return self.select(places, self.table["name"][places] == wanted)
+    def rows_of(self, subset: str) -> Int[np.ndarray, " row"]:
+        """Returns the rows of the table whose names are in a subset; all of them if it is empty."""
+        prefix = f"{subset}/" if subset else ""
+        return np.flatnonzero(np.char.startswith(self.table["name"], prefix.encode()))
 
-    def select(
-        self,
-        places: Int[np.ndarray, " utterance"],
-        present: Bool[np.ndarray, " utterance"] | None = None,
-    ) -> "Packed":
-        """The utterances in these places of the table."""
-        if present is None:
-            present = np.ones(len(places), bool)
-        return Packed(self.samples, self.table[places], present)
+    def named(self, names: Sequence[str]) -> "Packed":
+        """Returns the utterances of these names; those that are missing are not `present`."""
+        encoded = np.array([os.fsencode(name) for name in names])
+        rows = np.searchsorted(self.table["name"], encoded).clip(max=len(self.table) - 1)
+        utterances = self.select(rows)
+        utterances.present = self.table["name"][rows] == encoded
+        return utterances
+
+    def select(self, rows: Int[np.ndarray, " row"]) -> "Packed":
+        """Returns the utterances in these rows of the table."""
+        return Packed(self.samples, self.table[rows])
 
 
 class Packed:
-    """Some utterances of a store. See `Utterances` in `audioslots_jax.data.utterances`.
+    """Some utterances of a store, with the ``frames``, ``peak`` and ``loudness`` of its table."""
 
-    Attributes:
-      speaker: a number for each; utterances of one speaker share it.
-      frames, peak, loudness: as in `utterance_dtype`.
-    """
-
-    def __init__(
-        self,
-        samples: "Samples",
-        table: Shaped[np.ndarray, " utterance"],
-        present: Bool[np.ndarray, " utterance"],
-    ):
+    def __init__(self, samples: "Samples", table: Shaped[np.ndarray, " utterance"]):
         """Keeps a few numbers for each utterance, and no names, which are most of a table."""
-        self.present = present
+        self.present = np.ones(len(table), bool)  # all, but where `named` did not find them
         self.speaker = np.unique(table["speaker"], return_inverse=True)[1].astype(np.int32)
-        self.frames, self.peak, self.loudness = (
-            table[field].copy() for field in ("frames", "peak", "loudness")
+        self.frames, self.peak, self.loudness, self._part, self._start, self._scale = (
+            table[field].copy()
+            for field in ("frames", "peak", "loudness", "part", "start", "scale")
         )
         self._samples = samples
-        self._part, self._start, self._scale = (
-            table[field].copy() for field in ("part", "start", "scale")
-        )
 
     def whole(self, index: int) -> Float32[np.ndarray, " sample"]:
-        """See `Utterances`."""
-        out = np.empty((1, self.frames[index]), np.float32)
-        self.read(np.array([index]), np.array([0]), np.ones(1, np.float32), out)
+        """Returns an utterance, full scale at 1."""
+        return self.excerpt(index, 0, int(self.frames[index]))
+
+    def excerpt(self, index: int, start: int, frames: int) -> Float32[np.ndarray, " sample"]:
+        """Returns a part of an utterance; see `read`."""
+        out = np.empty((1, frames), np.float32)
+        self.read(np.array([index]), np.array([start]), np.ones(1, np.float32), out)
         return out[0]
 
     def read(
@@ -126,77 +104,64 @@ class Packed:
         gains: Float32[np.ndarray, " crop"],
         out: Float32[np.ndarray, "crop sample"],
     ) -> None:
-        """See `Utterances`.
+        """Fills ``out`` with crops of utterances, each times its gain; zeros where one has ended.
 
         Raises:
           UserError: if a part of the store is lost or cut off.
         """
-        samples = out.shape[1]
-        counts = np.clip(self.frames[indices] - starts, 0, samples)
+        counts = np.clip(self.frames[indices] - starts, 0, out.shape[1]).tolist()
+        parts, firsts = self._part[indices].tolist(), (self._start[indices] + starts).tolist()
         units = np.empty(out.shape, SAMPLE)
-        places = zip(
-            self._part[indices].tolist(), (self._start[indices] + starts).tolist(),
-            counts.tolist(), units, strict=True,
-        )  # fmt: skip
-        for part, start, count, crop in places:
+        for part, start, count, crop in zip(parts, firsts, counts, units, strict=True):
             self._samples.read(part, start, crop[:count])
-            if count < samples:
+            if count < len(crop):
                 crop[count:] = 0
         # The scale is a power of two, so that this rounds just as gain x sample does.
         np.multiply(units, (gains * self._scale[indices])[:, None], out=out)
 
 
 class Samples:
-    """The parts of a store, open for reading by any number of threads."""
+    """The parts of a store, open for reading by any number of threads; they close with it."""
 
     def __init__(self, paths: Sequence[Path]):
-        """Opens the parts; they close with the object."""
         self.paths = list(paths)
         self._files = [os.open(path, os.O_RDONLY) for path in paths]
-        weakref.finalize(self, _close, self._files)
+        for file in self._files:
+            weakref.finalize(self, os.close, file)
 
     def read(self, part: int, start: int, out: Int16[np.ndarray, " sample"]) -> None:
-        """Fills ``out`` with samples of a part.
-
-        Raises:
-          UserError: if they are not there any more.
-        """
-        try:
-            found = os.preadv(self._files[part], [out.data], start * SAMPLE.itemsize)
-        except OSError as error:
-            raise UserError(f"{self.paths[part]} cannot be read ({error.strerror}).") from None
-        if found < out.nbytes:
-            raise UserError(f"{self.paths[part]} is cut off; {AGAIN}.")
-
-
-def _close(files: list[int]) -> None:
-    for file in files:
-        os.close(file)
+        """Fills ``out`` with samples of a part; raises a `UserError` if they are gone."""
+        rest: np.ndarray = out
+        offset = start * SAMPLE.itemsize
+        while True:
+            try:
+                count = os.preadv(self._files[part], [rest.data], offset)
+            except OSError as error:
+                raise UserError(f"{self.paths[part]} cannot be read ({error.strerror}).") from None
+            if count == rest.nbytes:
+                return
+            if not count:
+                raise UserError(f"{self.paths[part]} is cut off; {AGAIN}.")
+            # A network's file system may give less than is asked for.
+            rest, offset = rest.view(np.uint8)[count:], offset + count
 
 
 def is_store(path: Path) -> bool:
-    """Whether a folder is a store, or the beginning of one."""
-    return (path / INDEX).exists() or any(is_part(found) for found in path.glob("part-*"))
+    """Returns whether a folder is a store, or the beginning of one."""
+    return (path / INDEX).exists() or any(map(is_part, path.glob("part-*")))
 
 
 def is_part(path: Path) -> bool:
-    """Whether a file is of a part of a store, or the beginning of one."""
+    """Returns whether a file is of a part of a store, or the beginning of one."""
     return PART.fullmatch(path.name) is not None and path.is_file()
 
 
 def open_store(path: Path, sample_rate: int | None = None) -> Store:
-    """Opens a store, after a look at every file of it.
+    """Returns a store, at ``sample_rate`` Hz if that is given, after a look at every file of it.
 
     Files whose size and date are as when they were verified are taken to be whole; of others (the
-    store was copied, or something wrote into it) the checksum is computed first.
-
-    Args:
-      path: its folder.
-      sample_rate: what it has to be, in Hz.
-
-    Raises:
-      UserError: if the store is unfinished, or a file of it is missing, cut off or damaged, or its
-        sampling rate another.
+    store was copied, or something wrote into it) the checksum is computed first. A `UserError` says
+    that the store is unfinished, at another rate, or which file of it is missing or damaged.
     """
     sealed = read_index(path)
     if sample_rate not in (None, sealed["sample_rate"]):
@@ -205,38 +170,29 @@ def open_store(path: Path, sample_rate: int | None = None) -> Store:
             f"prepare one with --sample-rate={sample_rate}."
         )
     try:
-        for name, problem in damaged(path, sealed["files"]):
-            raise UserError(f"the store {path} is damaged: {name} {problem}; {AGAIN}.")
-        parts = sorted(name for name in sealed["files"] if name.endswith(".npy"))
-        table = np.concatenate([np.load(path / name) for name in parts])
-        samples = Samples([(path / name).with_suffix(".pcm") for name in parts])
+        for name, damage in damaged(path, sealed["files"]):
+            raise UserError(f"the store {path} is damaged: {name} {damage}; {AGAIN}.")
+        parts = sorted(path / name for name in sealed["files"] if name.endswith(".npy"))
+        table = np.concatenate([np.load(part) for part in parts])
+        samples = Samples([part.with_suffix(".pcm") for part in parts])
     except OSError as error:
-        raise UserError(
-            f"the store {path} cannot be read: {error.filename}: {error.strerror}."
-        ) from None
-    return Store(path, sealed["sample_rate"], sealed["subsets"], table, samples)
+        problem = f"{error.filename}: {error.strerror}"
+        raise UserError(f"the store {path} cannot be read: {problem}.") from None
+    return Store(path, sealed["sample_rate"], table, samples)
 
 
 def read_index(path: Path) -> dict[str, Any]:
-    """What ``store.json`` says.
-
-    Raises:
-      UserError: if there is none, or it is damaged or of another version.
-    """
+    """Returns what ``store.json`` says; raises a `UserError` if it is missing or damaged."""
     try:
         sealed = json.loads((path / INDEX).read_text())
-        seal = sealed.pop("seal")
+        if sealed.pop("seal") != _seal(sealed):
+            raise ValueError
     except FileNotFoundError:
         raise UserError(f"{path} is an unfinished store; {AGAIN}.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path / INDEX} is damaged; {AGAIN}.") from None
-    if seal != _seal(sealed):
-        raise UserError(f"{path / INDEX} is damaged; {AGAIN}.")
     if sealed["format"] != FORMAT:
-        raise UserError(
-            f"{path} is a store of format {sealed['format']}, and this program reads {FORMAT}; "
-            "prepare it again."
-        )
+        raise UserError(f"{path} has format {sealed['format']}, not {FORMAT}; prepare it again.")
     return sealed
 
 
@@ -244,8 +200,7 @@ def write_index(
     path: Path, sample_rate: int, subsets: Sequence[str], files: Mapping[str, Any]
 ) -> None:
     """Finishes a store: ``files`` are its files, each as `described`."""
-    content = {"format": FORMAT, "sample_rate": sample_rate, "subsets": list(subsets)}
-    content["files"] = dict(files)
+    content = {"format": FORMAT, "sample_rate": sample_rate, "subsets": subsets, "files": files}
     text = json.dumps({**content, "seal": _seal(content)}, indent=1)
     write_atomically(path / INDEX, f"{text}\n".encode())
 
@@ -255,7 +210,7 @@ def _seal(content: Mapping[str, Any]) -> str:
 
 
 def described(path: Path) -> dict[str, Any]:
-    """Size and checksum of a file."""
+    """Returns size and checksum of a file."""
     with open(path, "rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": checksum}
@@ -264,45 +219,31 @@ def described(path: Path) -> dict[str, Any]:
 def damaged(
     path: Path, files: Mapping[str, Any], *, everything: bool = False
 ) -> Iterator[tuple[str, str]]:
-    """Every damaged file, and what is wrong with it.
+    """Yields every file of a store that is not as it was `described`, and what is wrong with it.
 
-    Args:
-      path: of the store.
-      files: what each should be, as `described`.
-      everything: compute all checksums, even of files that have not changed.
+    Where ``everything``, all checksums are computed, even of files that have not changed.
     """
     stamps = {} if everything else _read_stamps(path)
     suspects: list[str] = []
-    whole: list[str] = []
     for name, expected in files.items():
-        try:
-            stamp = _stamp(path / name)
-        except OSError:
+        if not (path / name).exists():
             yield name, "is missing"
-            continue
-        if stamp[0] != expected["bytes"]:
+        elif (stamp := _stamp(path / name))[0] != expected["bytes"]:
             yield name, f"has {stamp[0]:,} bytes instead of {expected['bytes']:,}"
         elif stamps.get(name) != stamp:
             suspects.append(name)
     if not suspects:
         return
-    total = sum(files[name]["bytes"] for name in suspects)
-    workers = os.cpu_count() or 1
-    found = ordered_map(
-        lambda name: described(path / name), suspects, workers=workers, ahead=workers
-    )
-    with (
-        contextlib.closing(found),
-        progress(
-            total=total, desc=f"verifying {path}", unit="B", unit_scale=True, leave=False
-        ) as bar,
-    ):
-        for name, description in zip(suspects, found, strict=True):
-            bar.update(description["bytes"])
-            if description != files[name]:
-                yield name, "does not have the content it was written with"
-            else:
+    paths, workers = [path / name for name in suspects], os.cpu_count() or 1
+    descriptions = ordered_map(described, paths, workers=workers, ahead=workers)
+    whole: list[str] = []
+    with contextlib.closing(descriptions):
+        bar = progress(descriptions, desc=f"verifying {path}", total=len(paths), leave=False)
+        for name, description in zip(suspects, bar, strict=True):
+            if description == files[name]:
                 whole.append(name)
+            else:
+                yield name, "does not have the content it was written with"
     # A store on a medium that cannot be written is verified at every start.
     with contextlib.suppress(OSError):
         remember(path, whole)
@@ -320,8 +261,6 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _read_stamps(path: Path) -> dict[str, Any]:
-    try:
-        stamps = json.loads((path / VERIFIED).read_text())
-    except (OSError, ValueError):
-        return {}
-    return stamps if isinstance(stamps, dict) else {}
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return dict(json.loads((path / VERIFIED).read_text()))
+    return {}

@@ -1,21 +1,26 @@
 """Built-in voices: sung vowels, synthesised from an index, for training without any download.
 
-A voice is a singer, addressed by an integer: a register, a timbre and a vibrato. Voices below
-`HELD_OUT` are for evaluation and training never draws them. What a voice sings (gliding pitch,
-swelling loudness) is drawn anew for every mixture.
+A voice is a singer, addressed by an integer: a register, a timbre and a vibrato. What it sings
+(gliding pitch, swelling loudness) is drawn anew for every mixture.
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float, Float32
 
-from audioslots_jax.data.mixtures import RowByRow, decibels, random_generator
+from audioslots_jax import fields
+from audioslots_jax.data.batch import Data, HeldOut, RowByRow, crop_samples
+from audioslots_jax.data.draws import random_generator
+from audioslots_jax.data.level import decibels
+from audioslots_jax.data.wholes import WHOLE_SECONDS, Wholes, held_out_wholes
 
-HELD_OUT = 1000
-VOICES = 2**31
+# The voices of each part; training draws none of the others.
+VALIDATION, TEST, TRAIN = range(1000), range(1000, 2000), range(2000, 2**31)
 
 REGISTER_HZ = (300.0, 1000.0)  # mezzo-soprano to soprano
+LOWEST_RATE = 2600  # in Hz: twice what a glide and the vibrato can make of a register
 HARMONICS = 4
 TIMBRE_DB = 6.0  # harmonic h is 1/h, give or take this much
 VIBRATO_HZ = (4.0, 7.0)
@@ -26,25 +31,21 @@ SOFTEST_DB = -14.0  # of a note, re the loudest
 LEVELS_DB = (-25.0, -20.0)  # RMS re full scale
 
 
+@dataclasses.dataclass(frozen=True)
 class Voices(RowByRow):
     """Mixtures of different voices at random levels."""
 
-    def __init__(self, *, sample_rate: int, samples: int, sources: int = 2, held_out: bool = False):
-        """Args:
-        sample_rate: in Hz; harmonics above its half are left out.
-        samples: length of the mixtures.
-        sources: voices per mixture.
-        held_out: draw from voices ``0 .. HELD_OUT - 1`` instead of from all the others.
-        """
-        self.sample_rate, self.samples, self.sources = sample_rate, samples, sources
-        self.range = (0, HELD_OUT) if held_out else (HELD_OUT, VOICES)
+    sample_rate: int  # in Hz; harmonics above its half are left out
+    samples: int
+    sources: int = 2
+    voices: range = TRAIN
 
     def example(self, seed: int, step: int, row: int) -> Float32[np.ndarray, "source sample"]:
-        """See `RowByRow`."""
+        """Returns the sources of a row; see `RowByRow`."""
         random = random_generator("example", seed, step, row)
         voices: list[int] = []
         while len(voices) < self.sources:
-            voice = int(random.integers(*self.range))
+            voice = int(random.integers(self.voices.start, self.voices.stop))
             if voice not in voices:
                 voices.append(voice)
         levels = random.uniform(*LEVELS_DB, size=self.sources)
@@ -55,39 +56,54 @@ class Voices(RowByRow):
 
 
 @dataclasses.dataclass(frozen=True)
-class Voice:
-    """A singer: register in Hz, amplitude of each harmonic, vibrato in Hz and octaves."""
+class VoicesData:
+    """The data set ``voices``, which needs no recordings. See `DataSet`, whose fields it has."""
 
-    register: float
-    harmonics: np.ndarray
-    vibrato_rate: float
-    vibrato_depth: float
+    sample_rate: int = 8000
+    crop_seconds: float = 0.5
+    sources: int = 2
+    workers: int = 1
 
-    @classmethod
-    def of(cls, index: int) -> "Voice":
-        """The voice with this index."""
-        random = random_generator("voice", index)
-        ripple = random.uniform(-TIMBRE_DB, TIMBRE_DB, HARMONICS)
-        return cls(
-            register=float(np.exp(random.uniform(*np.log(REGISTER_HZ)))),
-            harmonics=10 ** (ripple / 20) / np.arange(1, HARMONICS + 1),
-            vibrato_rate=random.uniform(*VIBRATO_HZ),
-            vibrato_depth=random.uniform(0, VIBRATO_OCTAVES),
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yields the fields that cannot be, and what they must be."""
+        yield from fields.positive(self, "sample_rate", "crop_seconds", "workers")
+        if self.sources < 2:
+            yield "sources", "must be at least 2"
+        if self.sample_rate < LOWEST_RATE:
+            yield "sample_rate", f"must be at least {LOWEST_RATE}, for all voices to be heard"
+
+    def open(self, held_out: HeldOut | None = None) -> Data:
+        """Returns the data; which voices are held out is the same in every run."""
+        samples = crop_samples(self)
+        return Data(self._mixtures(TRAIN, samples), self._mixtures(VALIDATION, samples), {}, "")
+
+    def open_test(self, held_out: HeldOut, count: int) -> Wholes:
+        """Returns whole mixtures of voices that are drawn for nothing else."""
+        mixtures = self._mixtures(TEST, round(WHOLE_SECONDS * self.sample_rate))
+        return held_out_wholes(mixtures, "voices", count)
+
+    def _mixtures(self, voices: range, samples: int) -> Voices:
+        return Voices(
+            sample_rate=self.sample_rate, samples=samples, sources=self.sources, voices=voices
         )
 
 
 def sing(
     index: int, samples: int, sample_rate: int, random: np.random.Generator
 ) -> Float[np.ndarray, " sample"]:
-    """A melody of voice ``index``, with an RMS of 1."""
-    voice = Voice.of(index)
+    """Returns a melody of voice ``index``, with an RMS of 1."""
+    voice = random_generator("voice", index)
+    ripple = voice.uniform(-TIMBRE_DB, TIMBRE_DB, HARMONICS)
+    harmonics = 10 ** (ripple / 20) / np.arange(1, HARMONICS + 1)
+    register = float(np.exp(voice.uniform(*np.log(REGISTER_HZ))))
+    vibrato_hz, vibrato_octaves = voice.uniform(*VIBRATO_HZ), voice.uniform(0, VIBRATO_OCTAVES)
     seconds = np.arange(samples) / sample_rate
     melody = _glide(seconds, random, -GLIDE_OCTAVES, GLIDE_OCTAVES)
-    vibrato = np.sin(2 * np.pi * (voice.vibrato_rate * seconds + random.uniform()))
-    pitch = voice.register * 2 ** (melody + voice.vibrato_depth * vibrato)
+    vibrato = np.sin(2 * np.pi * (vibrato_hz * seconds + random.uniform()))
+    pitch = register * 2 ** (melody + vibrato_octaves * vibrato)
     phase = 2 * np.pi * (np.cumsum(pitch) / sample_rate + random.uniform())
     audio = np.zeros(samples)
-    for number, amplitude in enumerate(voice.harmonics, start=1):
+    for number, amplitude in enumerate(harmonics, start=1):
         audio += amplitude * np.sin(number * phase) * (number * pitch < sample_rate / 2)
     audio *= decibels(1.0) ** _glide(seconds, random, SOFTEST_DB, 0.0)
     return audio / np.sqrt(np.mean(np.square(audio)))
@@ -96,10 +112,10 @@ def sing(
 def _glide(
     seconds: np.ndarray, random: np.random.Generator, low: float, high: float
 ) -> Float[np.ndarray, " sample"]:
-    """A smooth walk between levels drawn uniformly, a new one every `NOTE_SECONDS`."""
-    place = seconds / NOTE_SECONDS + random.uniform()
-    levels = random.uniform(low, high, int(place[-1]) + 2)
-    before = place.astype(int)
+    """Returns a smooth walk between levels drawn uniformly, a new one every `NOTE_SECONDS`."""
+    notes = seconds / NOTE_SECONDS + random.uniform()
+    levels = random.uniform(low, high, int(notes[-1]) + 2)
+    before = notes.astype(int)
     # A raised cosine from level to level has no corners, which would click.
-    way = 0.5 - 0.5 * np.cos(np.pi * (place - before))
-    return levels[before] * (1 - way) + levels[before + 1] * way
+    weight = 0.5 - 0.5 * np.cos(np.pi * (notes - before))
+    return levels[before] * (1 - weight) + levels[before + 1] * weight

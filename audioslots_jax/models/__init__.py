@@ -1,56 +1,58 @@
 """The model: encoder, slot module and decoder, chosen by name from a config."""
 
-from typing import Any
-
-import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from ml_collections import ConfigDict
 
-from audioslots_jax.models.attention import QueryTransformer, SlotOutputs
-from audioslots_jax.models.audioslots import AudioSlots, Outputs
-from audioslots_jax.models.decoder import SpatialBroadcastDecoder
-from audioslots_jax.models.positions import fourier_features
-from audioslots_jax.models.resnet import ResNet
+from audioslots_jax import fields
+from audioslots_jax.models.audioslots import AudioSlots
+from audioslots_jax.models.decoders import DECODERS, SpatialBroadcastDecoder
+from audioslots_jax.models.encoders import ENCODERS, ResNet
+from audioslots_jax.models.interface import Features, Magnitudes, Masks, Slots
+from audioslots_jax.models.positions import centres, fourier_features
+from audioslots_jax.models.slots import SLOT_MODULES, QueryTransformer
 
-PARTS: dict[str, dict[str, type[nn.Module]]] = {
-    "encoder": {"resnet": ResNet},
-    "slot_module": {"query_transformer": QueryTransformer},
-    "decoder": {"spatial_broadcast": SpatialBroadcastDecoder},
-}
+PARTS = {"encoder": ENCODERS, "slot_module": SLOT_MODULES, "decoder": DECODERS}
+# What parts are told beside their section of the config, if they have a field of the name.
+GIVEN = ("slots", "crop_frames", "dtype", "remat")
 
 
 def build(
-    config: ConfigDict, dtype: DTypeLike = jnp.float32, *, remat_decoder: bool = False
+    config: fields.Section,
+    crop_frames: int,
+    dtype: DTypeLike = jnp.float32,
+    *,
+    remat_decoder: bool = False,
 ) -> AudioSlots:
-    """The model of a config.
+    """Returns the model of a config.
 
     Args:
-      config: ``slots`` and, for each part, a ``name`` and the part's fields.
+      config: ``slots`` and, for each of `PARTS`, a ``name`` and the part's fields.
+      crop_frames: frames of a training crop.
       dtype: of activations and products; parameters are float32 in any case.
-      remat_decoder: compute the decoder's activations again on the way back, in place of keeping
-        them.
+      remat_decoder: compute the decoder's activations again on the way back, not keep them.
+
+    Raises:
+      UserError: for a name or a field that cannot be.
     """
-
-    def part(kind: str, **extra: Any) -> nn.Module:
-        fields = {key: value for key, value in config[kind].items() if key != "name"}
-        return PARTS[kind][config[kind]["name"]](**fields, dtype=dtype, **extra)
-
-    return AudioSlots(
-        encoder=part("encoder"),
-        slot_module=part("slot_module", slots=config["slots"]),
-        decoder=part("decoder", remat=remat_decoder),
-    )
+    given = dict(zip(GIVEN, (config["slots"], crop_frames, dtype, remat_decoder), strict=True))
+    parts = {
+        name: fields.make(kinds, config[name], f"model.{name}", **given)
+        for name, kinds in PARTS.items()
+    }
+    return AudioSlots(**parts)
 
 
 __all__ = [
     "PARTS",
     "AudioSlots",
-    "Outputs",
+    "Features",
+    "Magnitudes",
+    "Masks",
     "QueryTransformer",
     "ResNet",
-    "SlotOutputs",
+    "Slots",
     "SpatialBroadcastDecoder",
     "build",
+    "centres",
     "fourier_features",
 ]

@@ -1,38 +1,34 @@
 """AudioSlots: encoder -> slot module -> decoder (Reddy et al. 2023, section 2)."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float, Key
 
-from audioslots_jax.models.attention import SlotOutputs
+from audioslots_jax.models.interface import Features, Magnitudes, Masks, Slots
 
 
 class Outputs(NamedTuple):
     """Everything a researcher may want to look at; jit drops what is not used.
 
     Attributes:
-      features: the encoder's features by name, each (batch, frequency, time, channel).
-      grid: the last of them, which the slot module reads.
-      slots: one embedding per source, in no particular order.
-      attention: the slot module's weights from slots to grid cells, by layer.
-      spectrograms: estimated power-compressed magnitudes, one per slot.
+      slots: one embedding per slot, in no particular order.
+      decoded: what the decoder made of them.
+      named: the encoder's features by name, the ``"grid"`` that the slot module reads and, where
+        the slot module has it, its ``"attention"``.
     """
 
-    features: dict[str, Array]
-    grid: Float[Array, "batch grid_frequency grid_time channel"]
     slots: Float[Array, "batch slot embedding"]
-    attention: Float[Array, "layer batch head slot grid_frequency grid_time"]
-    spectrograms: Float[Array, "batch slot frequency time"]
+    decoded: Magnitudes | Masks
+    named: Mapping[str, Array]
 
 
 class AudioSlots(nn.Module):
-    """A mixture's spectrogram to an unordered set of source spectrograms.
+    """A mixture's spectrogram to an unordered set of sources.
 
     Attributes:
-      encoder: maps (batch, frequency, time) to the features of every stage by name, in order.
-      slot_module: maps features, and queries if any are given, to `SlotOutputs`.
-      decoder: maps slots, a (frequency, time) size and the features to a spectrogram per slot.
+      encoder, slot_module, decoder: see `audioslots_jax.models.interface`.
     """
 
     encoder: nn.Module
@@ -41,27 +37,29 @@ class AudioSlots(nn.Module):
 
     def __call__(
         self,
-        spectrogram: Float[Array, "batch frequency time"],
+        mixture: Complex[Array, "batch frequency time"],
         queries: Float[Array, "batch slot embedding"] | None = None,
+        key: Key[Array, ""] | None = None,
     ) -> Outputs:
-        """Estimates of the sources.
+        """Returns slots and what the decoder makes of them.
 
-        Args:
-          spectrogram: power-compressed magnitudes of the mixture, >= 0.
-          queries: where the slots start from, in place of the learned queries.
+        Mixtures are complex spectrograms with compressed magnitudes. Slots start from ``queries``,
+        if given, in place of the slot module's own start; ``key`` is for what it draws, if any.
         """
-        features = self.encoder(spectrogram)
-        grid = list(features.values())[-1]
-        found: SlotOutputs = self.slot_module(features, queries)
-        _, frequencies, times = spectrogram.shape
-        spectrograms = self.decode(found.slots, (frequencies, times), features)
-        return Outputs(features, grid, found.slots, found.attention, spectrograms)
+        features: Features = self.encoder(mixture)
+        slots: Slots = self.slot_module(features, queries, key)
+        _, frequencies, times = mixture.shape
+        decoded = self.decode(slots.slots, (frequencies, times), features)
+        named = {**features.named, "grid": features.grid}
+        if slots.attention is not None:
+            named["attention"] = slots.attention
+        return Outputs(slots.slots, decoded, named)
 
     def decode(
         self,
         slots: Float[Array, "batch slot embedding"],
         size: tuple[int, int],
-        features: dict[str, Array] | None = None,
-    ) -> Float[Array, "batch slot frequency time"]:
-        """Spectrograms of given slots at any ``size`` (frequency bins, frames)."""
+        features: Features | None = None,
+    ) -> Magnitudes | Masks:
+        """Returns the decoder's estimates for given slots at any ``size`` (bins, frames)."""
         return self.decoder(slots, size, features)

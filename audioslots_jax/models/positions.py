@@ -5,30 +5,29 @@ from jaxtyping import Array, Float
 
 
 def fourier_features(
-    frequencies: int, times: int, frequency_octaves: int, time_octaves: int
+    frequency: Float[Array, " frequency"],
+    time: Float[Array, " time"],
+    frequency_octaves: int,
+    time_octaves: int,
 ) -> Float[Array, "frequency time feature"]:
-    """Sines and cosines of each cell's centre, at octaves of half a period per axis.
+    """Returns sines and cosines of each cell's position, at octaves of half a period per axis.
 
-    Computed from the size of the grid alone, so the same weights serve any size: an axis of ``n``
-    cells has its centres at ``(i + 0.5) / n``, and octave ``k`` is ``sin, cos(pi 2^k x)``. Octave
-    ``k`` changes fastest over ``n / 2^k`` cells, so ``log2(n)`` octaves resolve single cells.
-
-    Returns:
-      ``2 * (frequency_octaves + time_octaves)`` features in [-1, 1] per cell.
+    Octave ``k`` is ``sin, cos(pi 2^k x)``, so there are ``2 * (frequency_octaves + time_octaves)``
+    features in [-1, 1] per cell. Positions along time are frames over the frames of a training
+    crop, so that a frame is the same frame however long the crop is.
     """
 
-    def axis(cells: int, octaves: int) -> Float[Array, "cell feature"]:
-        centres = (jnp.arange(cells, dtype=jnp.float32) + 0.5) / cells
-        phases = jnp.pi * centres[:, None] * 2.0 ** jnp.arange(octaves, dtype=jnp.float32)[None]
+    def axis(position: Float[Array, " cell"], octaves: int) -> Float[Array, "cell feature"]:
+        phases = jnp.pi * position[:, None] * 2.0 ** jnp.arange(octaves, dtype=jnp.float32)[None]
         return jnp.concatenate([jnp.sin(phases), jnp.cos(phases)], axis=-1)
 
-    by_frequency = axis(frequencies, frequency_octaves)[:, None, :]
-    by_time = axis(times, time_octaves)[None, :, :]
-    grid = (frequencies, times)
-    return jnp.concatenate(
-        [
-            jnp.broadcast_to(by_frequency, (*grid, 2 * frequency_octaves)),
-            jnp.broadcast_to(by_time, (*grid, 2 * time_octaves)),
-        ],
-        axis=-1,
-    )
+    grid = (frequency.shape[0], time.shape[0])
+    by_frequency, by_time = axis(frequency, frequency_octaves), axis(time, time_octaves)
+    by_frequency = jnp.broadcast_to(by_frequency[:, None], (*grid, 2 * frequency_octaves))
+    by_time = jnp.broadcast_to(by_time[None], (*grid, 2 * time_octaves))
+    return jnp.concatenate([by_frequency, by_time], axis=-1)
+
+
+def centres(cells: int, stride: int = 1) -> Float[Array, " cell"]:
+    """Returns the centres of cells that are ``stride`` wide, from the beginning of the first."""
+    return (jnp.arange(cells, dtype=jnp.float32) + 0.5) * stride

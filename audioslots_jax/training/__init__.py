@@ -1,1 +1,1 @@
-"""Training: state, step, loop, checkpoints, evaluation and reports."""
+"""Training: settings, state, step, loop, optimisers and checkpoints."""

@@ -1,7 +1,8 @@
 """Checkpoints: the state, and the metrics on their way to a log, saved together by Orbax."""
 
+import operator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,14 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from audioslots_jax.errors import UserError
-from audioslots_jax.training.state import TrainState
+
+if TYPE_CHECKING:
+    # It imports Optax, which whoever restores parameters to separate with is spared.
+    from audioslots_jax.training.state import TrainState
 
 # The values of each step since the last line of metrics.
 Window = list[dict[str, float]]
+SCORE = operator.itemgetter("score")
 
 
 class Checkpoints:
@@ -26,27 +31,17 @@ class Checkpoints:
         """Opens ``directory``, which is made if it does not exist; keeps the last ``keep``."""
         keep_last = checkpoint_managers.LatestN(keep)
         keep_best = checkpoint_managers.BestN(
-            get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
+            get_metric_fn=SCORE, n=1, keep_checkpoints_without_metrics=False
         )
-        self._manager = ocp.CheckpointManager(
-            directory.absolute(),
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-                    [keep_last, keep_best]
-                ),
-                best_fn=_score,
-                cleanup_tmp_directories=True,
-            ),
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy([keep_last, keep_best]),
+            best_fn=SCORE,
+            cleanup_tmp_directories=True,
         )
+        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
 
-    def save(self, state: TrainState, window: Window, score: float | None) -> None:
-        """Starts to save.
-
-        Args:
-          state: the state after a step.
-          window: the values of the steps since the last line of metrics.
-          score: what makes a checkpoint the best; None where nothing was evaluated.
-        """
+    def save(self, state: "TrainState", window: Window, score: float | None) -> None:
+        """Starts to save the state after a step; a ``score`` may make it the best."""
         self._manager.save(
             int(state.step),
             args=ocp.args.Composite(
@@ -57,21 +52,17 @@ class Checkpoints:
             metrics=None if score is None else {"score": score},
         )
 
-    def restore(self, like: TrainState) -> tuple[TrainState, Window] | None:
-        """The last checkpoint, placed like ``like`` (which may be abstract); None if none is."""
+    def restore(self, like: "TrainState") -> "tuple[TrainState, Window] | None":
+        """Returns the last checkpoint, if any, on the devices of ``like`` (it may be abstract)."""
         step = self._manager.latest_step()
         if step is None:
             return None
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(like), window=ocp.args.JsonRestore()
-            ),
-        )
+        state, window = ocp.args.StandardRestore(like), ocp.args.JsonRestore()
+        restored = self._manager.restore(step, args=ocp.args.Composite(state=state, window=window))
         return restored["state"], restored["window"]
 
     def close(self) -> None:
-        """Waits for what is being saved."""
+        """Ends it all, once what is being saved is on disk."""
         self._manager.wait_until_finished()
         self._manager.close()
 
@@ -79,15 +70,10 @@ class Checkpoints:
 def restore_params(
     directory: Path, like: Any, *, average: bool = False
 ) -> tuple[Any, int, float | None]:
-    """The parameters of the best checkpoint of a run, or of the last one if none was scored.
+    """Returns the parameters of a run's best checkpoint, the step it is of, and its score.
 
-    Args:
-      directory: the checkpoints of the run.
-      like: the shapes of the parameters.
-      average: whether to read their moving average instead.
-
-    Returns:
-      The parameters, the step they were saved after, and their score.
+    If none was scored, the last checkpoint counts as the best. Parameters have the shapes of
+    ``like``; with ``average`` they are the moving average of the parameters.
 
     Raises:
       UserError: if there is no checkpoint, or it does not hold these parameters.
@@ -96,45 +82,25 @@ def restore_params(
     steps = [int(path.name) for path in directory.glob("*") if path.name.isdigit()]
     if not steps:
         raise UserError(f"{directory.parent} has no checkpoint yet; train it first.")
-    options = ocp.CheckpointManagerOptions(create=False, best_fn=_score)
+    options = ocp.CheckpointManagerOptions(create=False, best_fn=SCORE)
     step = max(steps)
     try:
         with ocp.CheckpointManager(directory.absolute(), options=options) as manager:
             best = manager.best_step()
             step = step if best is None else best
             metrics = manager.metrics(step)
+        item = {name: like}
+        # Given shapes, Orbax would cut or pad what was saved to them.
+        as_saved = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
         # The optimiser's state is twice as large as the parameters, and of no use here.
         restored = ocp.PyTreeCheckpointer().restore(
             directory.absolute() / str(step) / "state",
-            args=ocp.args.PyTreeRestore(
-                item={name: like},
-                # As they were saved; given shapes, Orbax would cut or pad others to them.
-                restore_args=jax.tree.map(
-                    lambda _: ocp.RestoreArgs(restore_type=np.ndarray), {name: like}
-                ),
-                partial_restore=True,
-            ),
+            args=ocp.args.PyTreeRestore(item, restore_args=as_saved, partial_restore=True),
         )
         if jax.tree.map(np.shape, restored[name]) != jax.tree.map(np.shape, like):
             raise ValueError("it holds another model than config.json describes")
     except (ValueError, KeyError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{directory / str(step)} cannot be read ({reason}).") from None
-    return (
-        jax.tree.map(jnp.asarray, restored[name]),
-        step,
-        metrics["score"] if metrics else None,
-    )
-
-
-def _score(metrics: dict[str, float]) -> float:
-    return metrics["score"]
-
-
-def placed(state: TrainState, shardings: Any) -> TrainState:
-    """The shapes of ``state``, each placed on its sharding."""
-    return jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        state,
-        shardings,
-    )
+    params = jax.tree.map(jnp.asarray, restored[name])
+    return params, step, metrics["score"] if metrics else None

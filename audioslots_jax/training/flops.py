@@ -1,109 +1,53 @@
-"""Floating-point operations of a function, counted from its jaxpr without running anything.
+"""What a step trains, as shapes, and its floating-point operations, as XLA counts them."""
 
-Counted are matrix products and convolutions, two operations for each multiply-add, which is the
-convention for the utilisation of a device (MFU). Elementwise work, reductions and Fourier
-transforms are not. A multiply-add counts if both factors are elements of the operands: not if one
-is padding, or a zero that dilation inserts (as in the gradient of a strided convolution), nor if it
-only repeats what rematerialisation did not keep. So each of the two gradients of a matrix product
-or a convolution has exactly as many operations as itself.
-"""
-
-import math
-from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
-from jax.extend.core import Jaxpr, JaxprEqn
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from audioslots_jax.training import jaxprs
-from audioslots_jax.training.shapes import shapes
+from audioslots_jax.data.batch import Batch, crop_samples
+from audioslots_jax.training import optimizers
+from audioslots_jax.training.state import TrainState, init_state
+from audioslots_jax.training.step import Task, make_task
 
 
-def count(function: Callable[..., Any], *arguments: Any) -> dict[str, int]:
-    """Operations of a function, by the path of the Flax module they belong to.
+def shapes(config: ConfigDict, task: Task) -> tuple[TrainState, Batch]:
+    """Returns the state and the batch of a complete config, with shapes in the place of arrays."""
+    samples = crop_samples(config.data)
+    rows = (config.train.batch_size, config.data.sources)
 
-    A scan counts as often as it runs, a while loop once (how often it runs is not known), a cond as
-    its largest branch, a shard_map on all of its devices.
+    def make() -> tuple[TrainState, Batch]:
+        state = init_state(
+            task.separator, optimizers.build(config), samples, config.seed,
+            average=config.train.ema_decay > 0,
+        )  # fmt: skip
+        mixture, sources = jnp.zeros((rows[0], samples)), jnp.zeros((*rows, samples))
+        return state, Batch(mixture, sources, jnp.ones(rows, bool))
 
-    Args:
-      function: a function of arrays; it is traced, not run.
-      *arguments: trees of arrays or of `jax.ShapeDtypeStruct`.
+    return jax.eval_shape(make)
 
-    Returns:
-      Operations by path, such as ``AudioSlots/encoder/root``, in the order of their first; the path
-      is ``""`` outside of modules.
+
+def training_flops(config: ConfigDict) -> float | None:
+    """Returns the operations of a step: of the loss of a whole batch and of its gradient.
+
+    All are counted, elementwise ones too, but what a host callback does and what the optimiser
+    does. XLA counts the body of a loop once, so the count is of the same step without
+    rematerialisation (whose loop repeats what is counted) and without micro-batches. XLA counts
+    what is lowered for a CPU alone; where JAX has none (``JAX_PLATFORMS``), None is returned.
     """
-    return dict(_count(jax.make_jaxpr(function)(*arguments).jaxpr, ""))
+    config = config.copy_and_resolve_references()
+    config.train.remat_decoder = False
+    task = make_task(config)
+    state, batch = shapes(config, task)
 
+    def gradient(params: Any, batch: Batch) -> Any:
+        return jax.value_and_grad(task.loss)(params, batch, jax.random.key(0))
 
-def training_flops(config: ConfigDict) -> int:
-    """The useful operations of one training step: the loss of a whole batch and its gradient.
-
-    Neither rematerialisation nor dividing the batch over devices or in time changes the number.
-    """
-    task, state, sources = shapes(config)
-    return sum(count(jax.grad(task.loss), state.params, sources).values())
-
-
-def _count(jaxpr: Jaxpr, outer: str) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for equation in jaxpr.eqns:
-        names = jaxprs.scope(equation, outer)
-        if jaxprs.recomputes(names):
-            continue
-        if equation.primitive.name in _OPERATIONS:
-            counts[jaxprs.module(names)] += 2 * _OPERATIONS[equation.primitive.name](equation)
-        bodies = [_count(body, names) for body in jaxprs.inner(equation)]
-        if equation.primitive.name == "cond":
-            bodies = [max(bodies, key=Counter.total)]
-        times = _times(equation)
-        for body in bodies:
-            for path, operations in body.items():
-                counts[path] += times * operations
-    return counts
-
-
-def _times(equation: JaxprEqn) -> int:
-    """How often the jaxpr inside an equation runs, on all devices together."""
-    if equation.primitive.name == "scan":
-        return int(equation.params["length"])
-    if equation.primitive.name == "shard_map":
-        sizes = equation.params["mesh"].shape
-        return math.prod(sizes[axis] for axis in equation.params["newly_manual_axes"])
-    return 1
-
-
-def _dot_general(equation: JaxprEqn) -> int:
-    """Multiply-adds of a matrix product: one per element of the result and of what is summed."""
-    (contracted, _), _ = equation.params["dimension_numbers"]
-    shape = jaxprs.array(equation.invars[0]).shape
-    return jaxprs.array(equation.outvars[0]).size * math.prod(shape[i] for i in contracted)
-
-
-def _conv_general_dilated(equation: JaxprEqn) -> int:
-    """Multiply-adds of a convolution.
-
-    Along an axis, position ``o`` of the result and ``k`` of the kernel meet at position
-    ``o * stride + k * kernel_dilation - padding`` of the dilated input.
-    """
-    params = equation.params
-    dimensions = params["dimension_numbers"]
-    inputs, kernel = (jaxprs.array(v).shape for v in equation.invars)
-    result = jaxprs.array(equation.outvars[0]).shape
-    pairs = 1
-    for axis, (low, _) in enumerate(params["padding"]):
-        outputs = np.arange(result[dimensions.out_spec[2 + axis]])[:, None]
-        taps = np.arange(kernel[dimensions.rhs_spec[2 + axis]])[None, :]
-        places = outputs * params["window_strides"][axis] + taps * params["rhs_dilation"][axis]
-        steps, inserted = np.divmod(places - low, params["lhs_dilation"][axis])
-        size = inputs[dimensions.lhs_spec[2 + axis]]
-        pairs *= int(np.sum((inserted == 0) & (steps >= 0) & (steps < size)))
-    # The kernel has the features of one group as inputs, and those of all groups as outputs.
-    features = kernel[dimensions.rhs_spec[0]] * kernel[dimensions.rhs_spec[1]]
-    return result[dimensions.out_spec[0]] * features * pairs
-
-
-_OPERATIONS = {"dot_general": _dot_general, "conv_general_dilated": _conv_general_dilated}
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
+    with jax.default_device(device):
+        counts: Any = jax.jit(gradient).lower(state.params, batch).cost_analysis()
+    return float(counts["flops"])

@@ -4,7 +4,7 @@ import collections
 import contextlib
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,39 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from audioslots_jax.data import open_data
+from audioslots_jax.data import data_sets
+from audioslots_jax.data.batch import Batch, Data, crop_samples
+from audioslots_jax.data.level import mixture_level
 from audioslots_jax.data.pipeline import stream
+from audioslots_jax.devices import mesh as meshes
+from audioslots_jax.devices.preemption import Preemption
+from audioslots_jax.devices.processes import together
+from audioslots_jax.devices.throughput import Throughput, peak_flops
+from audioslots_jax.devices.tracing import Trace
 from audioslots_jax.errors import Preempted, UserError
-from audioslots_jax.training import evaluation, sharding
-from audioslots_jax.training.checkpoints import Checkpoints, Window, placed
-from audioslots_jax.training.config import check
+from audioslots_jax.evaluation.evaluators import (
+    EVALUATORS,
+    Evaluation,
+    Evaluator,
+    evaluate,
+    held_out_batches,
+)
+from audioslots_jax.reports.examples import Examples
+from audioslots_jax.reports.report import open_report
+from audioslots_jax.training import optimizers
+from audioslots_jax.training.checkpoints import Checkpoints, Window
 from audioslots_jax.training.flops import training_flops
-from audioslots_jax.training.preemption import Preemption
-from audioslots_jax.training.processes import together
-from audioslots_jax.training.report import main_scores, open_report
-from audioslots_jax.training.state import TrainState, init_state, make_optimizer, make_schedule
-from audioslots_jax.training.step import make_task, train_step
-from audioslots_jax.training.throughput import Throughput, peak
-from audioslots_jax.training.tracing import Trace
-from audioslots_jax.training.workdir import CHECKPOINTS, claim
+from audioslots_jax.training.settings import check, complete
+from audioslots_jax.training.state import TrainState, init_state
+from audioslots_jax.training.step import Task, make_task, train_step
+from audioslots_jax.training.workdir import claim, remembered
+from audioslots_jax.workdir import CHECKPOINTS, DataRecord
 
 # Waiting for the step this far back bounds what is dispatched and has yet to run: several CPU
 # devices deadlock with more than about 32 steps in flight, and accelerators are busy with two.
 STEPS_IN_FLIGHT = 8
+# Validation mixtures whose level stands for that of the training's mixtures.
+LEVEL_MIXTURES = 64
 
 
 def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
@@ -51,29 +65,30 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
       UserError: for what a user can put right: config, recordings, workdir, a loss that explodes.
       Preempted: after SIGTERM, when the step under way is done and saved.
     """
-    mesh = sharding.make_mesh()
+    mesh = meshes.make_mesh()
+    config = together(lambda: complete(config))
     together(lambda: check(config, mesh.size))
-    data = together(lambda: open_data(config.data))
-    claim(workdir, config, data.fingerprint)
+    data, record = together(lambda: open_data(config, workdir))
+    claim(workdir, config, record)
 
     batch_size = config.train.batch_size
-    rows = sharding.local_rows(mesh, batch_size)
-    replicated, by_row = sharding.replicated(mesh), sharding.by_row(mesh)
+    rows = meshes.local_rows(mesh, batch_size)
+    replicated, by_row = meshes.replicated(mesh), meshes.by_row(mesh)
 
     task = make_task(config, mesh)
-    optimizer, schedule = make_optimizer(config), make_schedule(config)
+    optimizer, schedule = optimizers.build(config), optimizers.make_schedule(config)
     ema_decay = config.train.ema_decay
-    size = task.size(data.train.samples)
     init = functools.partial(
-        init_state, task.model, optimizer, size, config.seed, average=ema_decay > 0
-    )
-    abstract_state = jax.eval_shape(init)
-    of_state = sharding.of_state(config.mesh, mesh, abstract_state)
+        init_state, task.separator, optimizer, crop_samples(config.data), config.seed,
+        average=ema_decay > 0,
+    )  # fmt: skip
+    of_state = meshes.of_state(config.mesh, mesh, jax.eval_shape(init))
+    init_on_mesh = jax.jit(init, out_shardings=of_state)
 
-    def step_once(state: TrainState, sources: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step_once(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         learning_rate = schedule(state.step)
         state, values = train_step(
-            task, optimizer, state, sources,
+            task, optimizer, state, batch, seed=config.seed,
             micro_batches=config.train.micro_batches, ema_decay=ema_decay,
         )  # fmt: skip
         return state, values | {"learning_rate": learning_rate}
@@ -84,16 +99,15 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         out_shardings=(of_state, replicated),
         donate_argnums=0,
     )
-    separate_fn = jax.jit(
-        functools.partial(evaluation.separate, task, config.eval.mask),
-        in_shardings=(of_state.scored, by_row),
-        out_shardings=replicated,
-    )
+    evaluators = {
+        names: jax.jit(evaluator, in_shardings=(of_state.scored, by_row), out_shardings=replicated)
+        for names, evaluator in make_evaluators(config, task).items()
+    }
 
     checkpoints = Checkpoints(workdir / CHECKPOINTS, config.train.keep_checkpoints)
-    restored = checkpoints.restore(placed(abstract_state, of_state))
+    restored = checkpoints.restore(jax.eval_shape(init_on_mesh))
     # The window holds the values of the steps since the last line of metrics.
-    state, window = restored if restored else (jax.jit(init, out_shardings=of_state)(), [])
+    state, window = restored or (init_on_mesh(), [])
     first_step, last_step = int(state.step) + 1, config.train.steps
 
     batches = stream(
@@ -105,16 +119,14 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         rows=rows,
         workers=config.data.workers,
     )
-    held_out = evaluation.held_out_batches(data.held_out, config.eval.mixtures, batch_size, rows)
+    held_out = held_out_batches(data.validation, config.eval.mixtures, batch_size, rows)
 
-    def evaluate(params: Any) -> tuple[evaluation.Separated, dict[str, float]]:
-        return evaluation.evaluate(
-            lambda sources: separate_fn(params, sharding.place(sources, mesh)),
-            held_out,
-            config.eval.mixtures,
-            config.eval.examples,
-            autoencoder=task.slots == 1,
-        )
+    def score(params: Any) -> tuple[dict[str, float], Examples | None]:
+        def of_batch(evaluator: Callable[..., Evaluation]) -> Callable[[Batch], Evaluation]:
+            return lambda batch: evaluator(params, meshes.place(batch, mesh))
+
+        each = {names: of_batch(evaluator) for names, evaluator in evaluators.items()}
+        return evaluate(each, held_out, config.eval.mixtures, config.eval.examples)
 
     scores: dict[str, float] = {}
     throughput = Throughput(batch_size, flops=share_of_peak(config, mesh))
@@ -123,7 +135,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         Preemption() as preemption,
         contextlib.closing(checkpoints),
         contextlib.closing(batches),
-        open_report(workdir, config, state) as report,
+        open_report(workdir, config, int(state.step), state.params) as report,
         Trace(workdir, config.profile, first_step, last_step) as trace,
         jax.transfer_guard("disallow"),
     ):
@@ -132,7 +144,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
             with throughput.waiting():
                 own_rows = next(batches)
             with trace.step(step):
-                state, values = step_fn(state, sharding.place(own_rows, mesh))
+                state, values = step_fn(state, meshes.place(own_rows, mesh))
             in_flight.append((step, values))
 
             stops = preemption.stops(step)
@@ -150,41 +162,67 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
             with throughput.paused():
                 trace.end_after(step)
                 if evaluates:
-                    separated, scores = evaluate(state.scored)
-                    report.evaluation(step, finite(step, scores), separated)
+                    scores, examples = score(state.scored)
+                    report.evaluation(step, finite(step, scores), examples)
                 if saves:
                     # Lines first: a checkpoint promises that all up to its step is on disk.
                     report.sync()
-                    score = main_scores(scores)[1] if evaluates else None
+                    leading = next(iter(scores.values())) if evaluates else None
                     with jax.transfer_guard("allow"):  # Orbax fetches the state
-                        checkpoints.save(state, window, score)
+                        checkpoints.save(state, window, leading)
             if stops and step < last_step:
                 raise Preempted(step)
         if not scores:  # the run was finished before; tell its scores again
-            separated, scores = evaluate(state.scored)
-        report.finish(scores, separated)
+            scores, examples = score(state.scored)
+        report.finish(scores, examples)
     return scores
 
 
+def open_data(config: ConfigDict, workdir: Path) -> tuple[Data, DataRecord]:
+    """Opens the data of a run, with those held out who were so before.
+
+    Returns:
+      The data, and what the run is to remember of it.
+
+    Raises:
+      UserError: if the data cannot be used.
+    """
+    before = remembered(workdir)
+    data = data_sets.make(config.data).open(before.held_out)
+    level = before.level or mixture_level(data.validation, LEVEL_MIXTURES)
+    return data, DataRecord(data.fingerprint, level, data.held_out)
+
+
+def make_evaluators(config: ConfigDict, task: Task) -> dict[tuple[str, ...], Evaluator]:
+    """Returns the evaluators of a config by the names of their scores, in its order."""
+    made = [EVALUATORS[name](task.separator, task.objectives) for name in config.eval.evaluators]
+    return {evaluator.scores: evaluator for evaluator in made}
+
+
 def share_of_peak(config: ConfigDict, mesh: Mesh) -> float | None:
-    """A step's FLOPs over the FLOP/s of all devices at their peak; None where that is not known."""
-    of_device = peak(mesh.devices.flat[0].device_kind)
-    return None if of_device is None else training_flops(config) / (of_device * mesh.size)
+    """Returns a step's FLOPs over the FLOP/s of all devices at their peak, if both are known."""
+    of_device = peak_flops(mesh.devices.flat[0].device_kind)
+    flops = None if of_device is None else training_flops(config)
+    return None if of_device is None or flops is None else flops / (of_device * mesh.size)
 
 
 def finite(step: int, values: Mapping[str, Any]) -> dict[str, float]:
-    """The values of a step as numbers, checked."""
-    found = {name: float(value) for name, value in values.items()}
-    if not all(map(math.isfinite, found.values())):
-        shown = ", ".join(f"{name} {value:g}" for name, value in found.items())
+    """Returns the values of a step as numbers.
+
+    Raises:
+      UserError: if one of them is not finite.
+    """
+    numbers = {name: float(value) for name, value in values.items()}
+    if not all(map(math.isfinite, numbers.values())):
+        shown = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
         raise UserError(
             f"training stopped at step {step}, which is not finite ({shown}); lower "
             "train.learning_rate or set train.clip_norm, and use another --workdir."
         )
-    return found
+    return numbers
 
 
 def summary(window: Window) -> dict[str, float]:
-    """The mean of every value over the steps of a window, and the last learning rate."""
+    """Returns the mean of every value over the steps of a window, and the last learning rate."""
     means = {name: float(np.mean([values[name] for values in window])) for name in window[0]}
     return means | {"learning_rate": window[-1]["learning_rate"]}

@@ -1,32 +1,44 @@
-"""The folder a run lives in: which config made it, and its metrics as JSON lines."""
+"""The folder a run lives in: claimed by one config and one division of the data."""
 
 import json
-import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
 from audioslots_jax.data.files import write_atomically
+from audioslots_jax.devices.processes import agree, together
 from audioslots_jax.errors import UserError
-from audioslots_jax.training.config import differences
-from audioslots_jax.training.processes import agree, together
+from audioslots_jax.training.settings import complete
+from audioslots_jax.workdir import (
+    CHECKPOINTS,
+    CONFIG,
+    DATA,
+    DataRecord,
+    differences,
+    read_config,
+    read_data,
+)
 
-CONFIG, CHECKPOINTS = "config.json", "checkpoints"
+
+def has_checkpoint(workdir: Path) -> bool:
+    """Returns whether a run has something to continue."""
+    return any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob("*"))
 
 
-def claim(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
+def remembered(workdir: Path) -> DataRecord:
+    """Returns what a run that will be continued remembers of its data; else nothing."""
+    return read_data(workdir) if has_checkpoint(workdir) else DataRecord()
+
+
+def claim(workdir: Path, config: ConfigDict, data: DataRecord) -> None:
     """Makes the folder for a run of ``config``, or checks that it holds one to continue.
 
     A run that stopped before its first checkpoint has nothing to continue and is replaced. Of
     several processes all check, and then the first one writes.
 
-    Args:
-      workdir: the folder; ``config.json`` in it is the resolved config with the fingerprint.
-      config: the config of the run.
-      fingerprint: of the recordings that the run draws from.
+    Its ``config.json`` is the complete config, resolved, with the fingerprint of the data.
 
     Raises:
       UserError: if another, incompatible config made it, it cannot be written, or other processes
@@ -34,28 +46,23 @@ def claim(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
     """
     config = config.copy_and_resolve_references()
     with config.unlocked():
-        config.data.fingerprint = fingerprint
+        config.data.fingerprint = data.fingerprint
     continues = together(lambda: _continues(workdir, config))
     fields = config.to_dict()
     if not agree(fields | {"data": {**fields["data"], "root": "", "eval_root": ""}}):
         raise UserError(
             "the processes of this run differ in their flags or recordings; give all the same."
         )
-    together(lambda: _write(workdir, config, replaces=not continues))
-    together(lambda: _find(workdir))
+    together(lambda: _write(workdir, config, data, replaces=not continues))
+    together(lambda: _wait_for(workdir))
 
 
 def _continues(workdir: Path, config: ConfigDict) -> bool:
-    """Whether the folder holds a run of this config."""
-    path = workdir / CONFIG
-    continues = any(found.name.isdigit() for found in (workdir / CHECKPOINTS).glob("*"))
+    """Returns whether the folder holds a run of this config."""
+    path, continues = workdir / CONFIG, has_checkpoint(workdir)
     if path.exists() and continues:
-        try:
-            made_by = ConfigDict(json.loads(path.read_text()))
-        except (OSError, ValueError):
-            raise UserError(f"{path} cannot be read; choose another --workdir.") from None
-        differing = differences(made_by, config)
-        if differing:
+        before = complete(ConfigDict(read_config(workdir)))
+        if differing := differences(before.to_dict(), config.to_dict()):
             raise UserError(
                 f"{workdir} was made by another config, which differs in {', '.join(differing)}; "
                 "choose another --workdir, or start with the same values to continue that run."
@@ -63,25 +70,24 @@ def _continues(workdir: Path, config: ConfigDict) -> bool:
     return continues
 
 
-def _write(workdir: Path, config: ConfigDict, *, replaces: bool) -> None:
-    """Writes the config, if this is the first process; removes the events of a run it replaces."""
+def _write(workdir: Path, config: ConfigDict, data: DataRecord, *, replaces: bool) -> None:
+    """Writes the records, if this is the first process; removes the events of a run it replaces."""
     if jax.process_index() > 0:
         return
-    path = workdir / CONFIG
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if path.exists() and replaces:
+        if (workdir / CONFIG).exists() and replaces:
             for events in workdir.glob("events.out.tfevents.*"):
                 events.unlink()
-        text = json.dumps(config.to_dict(), indent=2)
-        write_atomically(path, f"{text}\n".encode())
+        for name, content in ((DATA, data._asdict()), (CONFIG, config.to_dict())):
+            write_atomically(workdir / name, f"{json.dumps(content, indent=2)}\n".encode())
     except OSError as error:
         raise UserError(
             f"--workdir {workdir} cannot be written ({error.strerror}); choose another folder."
         ) from None
 
 
-def _find(workdir: Path) -> None:
+def _wait_for(workdir: Path) -> None:
     """Refuses a folder that this process does not see; on a network it may take its time."""
     deadline = time.monotonic() + 10
     while not (workdir / CONFIG).exists():
@@ -91,38 +97,3 @@ def _find(workdir: Path) -> None:
                 "a file system that all of them see."
             )
         time.sleep(0.1)
-
-
-class MetricsFile:
-    """A flat object a line, such as ``metrics.jsonl`` and, by the clock, ``speed.jsonl``.
-
-    Lines depend on the step alone (in ``metrics.jsonl`` their values too), so a run that was
-    interrupted and resumed leaves those of one that was not.
-    """
-
-    def __init__(self, path: Path, resumed_at: int):
-        """Keeps the lines up to step ``resumed_at``; later ones will be written again."""
-        kept: list[str] = []
-        if path.exists():
-            for line in path.read_text().splitlines():
-                try:
-                    step = json.loads(line)["step"]
-                except ValueError:  # cut off when the run was killed
-                    continue
-                if step <= resumed_at:
-                    kept.append(line + "\n")
-        write_atomically(path, "".join(kept).encode())
-        self._file = open(path, "a")  # noqa: SIM115 (open as long as the run)
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Appends a line."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
-
-    def sync(self) -> None:
-        """Returns when all lines are on disk; a checkpoint must not outlive them."""
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()

@@ -1,15 +1,14 @@
 """What the order of slots costs: ``python experiments/blind_stitching/run.py --workdir=RUN``.
 
-Separates 10 s mixtures of held-out voices with the model of a run, and orders the slots of their
-chunks in several ways.
+Separates whole test mixtures with the model of a run, and orders the slots of their chunks in
+several ways.
 """
 
 import argparse
 import functools
-import statistics
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,72 +18,92 @@ from absl import logging
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import audioslots_jax
-from audioslots_jax.audio import (
-    MASKS,
-    apply_masks,
-    blind_order,
-    expand,
-    join,
-    oracle_order,
-    permuted_si_snr,
-    reorder,
-    split,
-)
+from audioslots_jax.audio import blind_order, order_like, reorder, split
 from audioslots_jax.audio.chunks import blind_hop, chain, difference
-from audioslots_jax.data import Voices
-from audioslots_jax.separation import Separator
+from audioslots_jax.data import data_sets
+from audioslots_jax.data.batch import Whole
+from audioslots_jax.evaluation.scores import score
+from audioslots_jax.inference import RecordingSeparator, stitch
+from audioslots_jax.inference.recordings import Gain
+from audioslots_jax.inference.stitching import BATCH
+from audioslots_jax.separator import Separator
+from audioslots_jax.workdir import read_data
 
-SECONDS = 10
+OWN, SEPARATE = "the queries they start from", "spectrograms and embeddings (`separate`)"
 
 
 def main() -> None:
-    """Prints a table."""
+    """Prints a table, and writes it to a file."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--workdir", required=True, help="a run of configs/voices.py")
-    parser.add_argument("--mixtures", type=int, default=60)
+    parser.add_argument("--workdir", type=Path, required=True, help="a run of main.py")
+    parser.add_argument("--mixtures", type=int, default=200)
+    results = Path(__file__).with_name("results")
+    parser.add_argument("--output", type=Path, default=results, help="folder for orders.md")
     options = parser.parse_args()
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
-    separator = audioslots_jax.load(options.workdir)
-    samples = SECONDS * separator.sample_rate
-    voices = Voices(sample_rate=separator.sample_rate, samples=samples, held_out=True)
-    score_all = jax.jit(functools.partial(scores, separator))
-    found: dict[str, list[float]] = {}
-    for number in range(options.mixtures):
-        for name, score in score_all(voices.batch(0, number, range(1), 1)[0]).items():
-            found.setdefault(name, []).append(float(score))
-    print(f"| the order of slots, by | mean SI-SNR, {options.mixtures} mixtures of {SECONDS} s |")
-    print("| --- | --- |")
-    for mean, name in sorted((statistics.mean(values), name) for name, values in found.items()):
-        print(f"| {name} | {mean:.2f} dB |")
+    trained = audioslots_jax.load(options.workdir)
+    data_set = data_sets.make(trained.config["data"])
+    wholes = data_set.open_test(read_data(options.workdir).held_out or {}, options.mixtures)
+    table = as_table([scores_of(trained, whole) for whole in wholes])
+    print(table)
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "orders.md").write_text(f"{table}\n")
 
 
-def scores(separator: Separator, sources: jax.Array) -> dict[str, jax.Array]:
-    """Mean SI-SNR of a mixture of ``sources`` (source, sample) under every order."""
-    task, length = separator.task, separator.chunk
-    hop = blind_hop(length)
-    spectrograms = task.stft(split(jnp.sum(sources, axis=0), length, hop))
-    outputs = task.apply(separator.params, spectrograms[:, None])
-    masks = MASKS["wiener"](expand(outputs.spectrograms, task.power))
-    estimates = task.stft.inverse(apply_masks(masks, spectrograms), length)
-    targets = jnp.swapaxes(split(sources, length, hop), 0, 1)
-    before, after = estimates[:-1, :, hop:], estimates[1:, :, : length - hop]
-    orders: dict[str, Callable[[], jax.Array]] = {
-        "the queries they start from": lambda: jnp.tile(np.arange(task.slots), (len(masks), 1)),
-        "waveforms in the overlap": lambda: chain(difference(before, after)),
-        "compressed spectrograms in the overlap": lambda: blind_order(
-            estimates, hop, stft=task.stft
-        ),
-        "spectrograms and embeddings (`separate`)": lambda: blind_order(
-            estimates, hop, outputs.slots, task.stft
-        ),
-        "the truth (oracle stitching)": lambda: oracle_order(estimates, targets),
-    }
+def scores_of(trained: RecordingSeparator, whole: Whole) -> dict[str, float]:
+    """Returns the mean SI-SNR of the sources of a mixture, by what the order of slots is from."""
+    estimates = {SEPARATE: np.asarray(trained(whole.mixture, trained.sample_rate))}
+    hop = blind_hop(trained.chunk)
+    channels = map(jnp.asarray, (whole.mixture, whole.sources))
+    chunks, targets = (split(x, trained.chunk, hop) for x in channels)
+    gain = Gain(trained.level)(np.asarray(chunks)[:, None])
+    ways = ordered(trained.separator, hop, trained.params, chunks, targets, gain)
+    for name, slots in ways.items():
+        padded = np.pad(slots[:, :, None], [(0, -len(slots) % BATCH), *[(0, 0)] * 3])
+        batches = iter(np.split(padded, len(padded) // BATCH))
+        stitched = stitch(
+            lambda _, batches=batches: next(batches), [whole.mixture[None]], trained.chunk, hop
+        )
+        estimates[name] = np.concatenate(list(stitched), axis=-1)[:, 0]
     return {
-        name: permuted_si_snr(sources, join(reorder(estimates, order()), hop, sources.shape[1]))[
-            0
-        ].mean()
-        for name, order in orders.items()
+        name: float(np.mean(score(whole, waveforms, trained.chunk).si_snr))
+        for name, waveforms in estimates.items()
     }
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def ordered(
+    separator: Separator, hop: int, params: Any, chunks: Any, targets: Any, gain: Any
+) -> dict[str, jax.Array]:
+    """Returns the estimates of all chunks (chunk, slot, length) in several orders."""
+    estimates = separator(params, chunks, gain=gain).waveforms
+    before, after = estimates[:-1, :, hop:], estimates[1:, :, : chunks.shape[1] - hop]
+    stft = separator.front_end.stft
+    orders = {
+        "waveforms in the overlap": chain(difference(before, after)),
+        "compressed spectrograms in the overlap": blind_order(estimates, hop, stft=stft),
+        "the truth (oracle stitching)": order_like(estimates, jnp.swapaxes(targets, 0, 1)),
+    }
+    return {OWN: estimates} | {name: reorder(estimates, order) for name, order in orders.items()}
+
+
+def as_table(scores: list[dict[str, float]]) -> str:
+    """Returns a Markdown table of the scores of every mixture: means, and what is above `OWN`."""
+    columns = {name: np.array([each[name] for each in scores]) for name in scores[0]}
+    lines = [
+        f"| the order of slots, by | mean SI-SNR, {len(scores)} mixtures | above {OWN} |",
+        "| --- | --- | --- |",
+    ]
+    for name, values in sorted(columns.items(), key=lambda column: column[1].mean()):
+        cells = (mean_and_error(x) for x in (values, values - columns[OWN]))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", "Means and their standard errors over the mixtures."])
+
+
+def mean_and_error(values: np.ndarray) -> str:
+    """Returns the mean and its standard error; of one value the latter is not known."""
+    error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
+    return f"{values.mean():.2f} ± {error:.2f} dB"
 
 
 if __name__ == "__main__":

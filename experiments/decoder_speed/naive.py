@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from audioslots_jax.models import SpatialBroadcastDecoder, fourier_features
+from audioslots_jax.models import SpatialBroadcastDecoder, centres, fourier_features
 
 
 def decode(
@@ -15,9 +15,14 @@ def decode(
     slots: Float[Array, "batch slot embedding"],
     size: tuple[int, int],
 ) -> Float[Array, "batch slot frequency time"]:
-    """Copies each slot over the grid, appends the position code, and applies one network."""
+    """Returns what one network makes of every slot, copied over the grid, and position code."""
     tree = params["params"]
-    position = fourier_features(*size, decoder.frequency_octaves, decoder.time_octaves)
+    position = fourier_features(
+        centres(size[0]) / size[0],
+        centres(size[1]) / decoder.crop_frames,
+        decoder.frequency_octaves,
+        decoder.time_octaves,
+    )
     grid = (*slots.shape[:2], *size)
     x = jnp.concatenate(
         [

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 import torch
 
-from audioslots_jax.data import Libri2Mix
+from audioslots_jax.data.libri2mix import Libri2Mix
 
 
 def write_mixtures(mixtures: Libri2Mix, folder: Path) -> list[tuple[Path, Path, Path, int]]:
@@ -53,7 +53,7 @@ class Segments(torch.utils.data.Dataset):
 def stream(
     files: list[tuple[Path, Path, Path, int]], samples: int, batch_size: int, batches: int
 ) -> Iterator[np.ndarray]:
-    """Sources of training batches, through a loader with two workers."""
+    """Yields the sources of training batches, through a loader with two workers."""
     data = Segments(files, samples)
     sampler = torch.utils.data.RandomSampler(
         data, replacement=True, num_samples=batches * batch_size

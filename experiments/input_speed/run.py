@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +22,10 @@ import soundfile
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from audioslots_jax.data import (
-    DynamicMixing,
-    Libri2Mix,
-    Mixtures,
-    OfficialMixing,
-    open_store,
-    pipeline,
-    prepare,
-    store,
-)
-from audioslots_jax.data.libri2mix import SPLITS, metadata_path
+from audioslots_jax.data import pipeline, prepare, store
+from audioslots_jax.data.batch import Batch, Mixtures
+from audioslots_jax.data.libri2mix import SPLITS, Libri2Mix, metadata_path
+from audioslots_jax.data.libri2mix_crops import DynamicMixing, OfficialMixing
 
 SPLIT, SAMPLES, BATCH = "train-100", 8000, 64
 CONTENDERS = {
@@ -43,6 +36,7 @@ CONTENDERS = {
     "wav, torch": "pre-mixed wav files, torch DataLoader with 2 workers",
 }
 HOURS = (10, 100, 1000)
+READ = 500  # batches, after which memory is measured
 
 
 def main() -> None:
@@ -57,22 +51,28 @@ def main() -> None:
     if options.only:
         print(measure(options.only, options.root, options.scratch, options.seconds))
         return
+    lines = []
     with tempfile.TemporaryDirectory() as scratch:
-        compare(options, Path(scratch))
+        for line in compare(options, Path(scratch)):
+            print(line, flush=True)
+            lines.append(line)
+    results = Path(__file__).with_name("results")
+    results.mkdir(exist_ok=True)
+    (results / "cpu.md").write_text("\n".join(lines) + "\n")
 
 
-def compare(options: argparse.Namespace, scratch: Path) -> None:
-    """Prints the tables."""
+def compare(options: argparse.Namespace, scratch: Path) -> Iterator[str]:
+    """Yields the lines of the tables."""
     root = options.root or write_noise(scratch / "noise")
     seconds = audio_seconds(root)
     started = time.perf_counter()
     prepare.prepare(root, scratch / "store", 16000)
     speed = seconds / (time.perf_counter() - started)
-    print(f"\nprepare: {speed:,.0f} x real time ({seconds / 60:.0f} min of FLAC)\n")
+    yield f"prepare: {speed:,.0f} x real time ({seconds / 60:.0f} min of FLAC)\n"
 
     contenders = list(CONTENDERS)
     if importlib.util.find_spec("torch") is None:
-        print("without torch, which is not installed, the last contender is missing\n")
+        yield "without torch, which is not installed, the last contender is missing\n"
         contenders.remove("wav, torch")
     else:
         from asteroid_style import write_mixtures
@@ -81,29 +81,28 @@ def compare(options: argparse.Namespace, scratch: Path) -> None:
     rates: dict[str, list[float]] = {contender: [] for contender in contenders}
     for _ in range(options.rounds):
         for contender in contenders:
-            found = run(contender, root, scratch, options.seconds)
-            rates[contender].append(float(found))
-    print("| crops per second | median | lowest to highest | times the last |")
-    print("| --- | --- | --- | --- |")
-    for contender, found in rates.items():
-        ratios = [one / other for one, other in zip(found, rates[contenders[-1]], strict=True)]
-        print(
-            f"| {CONTENDERS[contender]} | {statistics.median(found):,.0f} "
-            f"| {min(found):,.0f} to {max(found):,.0f} | {statistics.median(ratios):.1f} |"
+            rates[contender].append(float(run(contender, root, scratch, options.seconds)))
+    yield "| crops per second | median | lowest to highest | times the last |"
+    yield "| --- | --- | --- | --- |"
+    for contender, own in rates.items():
+        ratios = [one / other for one, other in zip(own, rates[contenders[-1]], strict=True)]
+        yield (
+            f"| {CONTENDERS[contender]} | {statistics.median(own):,.0f} "
+            f"| {min(own):,.0f} to {max(own):,.0f} | {statistics.median(ratios):.1f} |"
         )
     start = run("start", root, scratch, options.seconds)
-    print(f"\nfirst batch of a stream that starts at step 10 million: {float(start):.3f} s\n")
-    print("| store | size | resident after 500 batches | of it, per process memory |")
-    print("| --- | --- | --- | --- |")
+    yield f"\nfirst batch of a stream that starts at step 10 million: {float(start):.3f} s\n"
+    yield f"| store | size | resident after {READ} batches | of it, per process memory |"
+    yield "| --- | --- | --- | --- |"
     for hours in HOURS:
         write_sparse_store(scratch / f"sparse{hours}", hours)
         resident, private = run(f"memory {hours}", root, scratch, options.seconds).split()
         size = hours * 3600 * 16000 * 2 / 1e9
-        print(f"| {hours:,} h | {size:,.1f} GB | {resident} MB | {private} MB |")
+        yield f"| {hours:,} h | {size:,.1f} GB | {resident} MB | {private} MB |"
 
 
 def run(contender: str, root: Path, scratch: Path, seconds: float) -> str:
-    """What a process of its own prints for a contender."""
+    """Returns what a process of its own prints for a contender."""
     command = [sys.executable, __file__, f"--only={contender}", f"--root={root}"]
     command += [f"--scratch={scratch}", f"--seconds={seconds}"]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
@@ -115,10 +114,10 @@ def run(contender: str, root: Path, scratch: Path, seconds: float) -> str:
 
 
 def measure(contender: str, root: Path, scratch: Path, seconds: float) -> str:
-    """Crops per second; seconds to a first batch; or megabytes, resident and private."""
+    """Returns crops per second; seconds to a batch; or megabytes, resident and private."""
     if contender.startswith("memory"):
         batches = ours(dynamic(scratch / f"sparse{contender.split()[1]}"), pipeline.by_tf_data, 1)
-        for _ in range(500):
+        for _ in range(READ):
             next(batches)
         status = Path("/proc/self/status").read_text().splitlines()
         sizes = dict(
@@ -156,30 +155,30 @@ def measure(contender: str, root: Path, scratch: Path, seconds: float) -> str:
 
 
 def official(root: Path) -> Mixtures:
-    """As configs/paper.py trains."""
+    """Returns mixtures as configs/paper.py trains on."""
     return OfficialMixing(Libri2Mix(root, SPLIT, "max"), samples=SAMPLES)
 
 
 def dynamic(path: Path) -> Mixtures:
-    """New pairs of all utterances of a store's training split."""
-    opened = open_store(path)
+    """Returns new pairs of all utterances of a store's training split."""
+    opened = store.open_store(path)
     subset = np.char.startswith(opened.table["name"], SPLITS[SPLIT].encode())
     return DynamicMixing(opened.select(np.flatnonzero(subset)), samples=SAMPLES)
 
 
-def ours(mixtures: Mixtures, way: pipeline.Way, start: int) -> Iterator[np.ndarray]:
-    """Batches of this project's pipeline, with two workers."""
+def ours(mixtures: Mixtures, way: Callable[..., Iterator[Batch]], start: int) -> Iterator[Batch]:
+    """Returns the batches of this project's pipeline, with two workers."""
     return way(lambda step: mixtures.batch(0, step, range(BATCH), BATCH), range(start, 2**62), 2)
 
 
 def audio_seconds(root: Path) -> float:
-    """How long the recordings under a folder play."""
+    """Returns how many seconds the recordings under a folder play."""
     files = (root / "LibriSpeech").rglob("*.flac")
     return sum(soundfile.info(path).duration for path in files)
 
 
 def write_noise(root: Path) -> Path:
-    """Forty utterances of 12 s of noise, and metadata that pairs them."""
+    """Writes forty utterances of 12 s of noise, and metadata that pairs them; returns ``root``."""
     random = np.random.default_rng(0)
     subset = SPLITS[SPLIT]
     lines = ["mixture_ID,source_1_path,source_1_gain,source_2_path,source_2_gain"]
@@ -195,7 +194,7 @@ def write_noise(root: Path) -> Path:
 
 
 def write_sparse_store(path: Path, hours: int, part_hours: int = 5) -> None:
-    """A store of utterances of 12 s that takes no space on disk."""
+    """Writes a store of utterances of 12 s that takes no space on disk."""
     path.mkdir()
     frames, per_hour = 12 * 16000, 300
     files = {}

@@ -24,11 +24,12 @@ MINUTE, LONG = 60, 7200  # seconds
 
 
 def main() -> None:
-    """Prints the table, or makes one measurement of it."""
+    """Prints and writes the table, or makes one measurement of it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--workdir", required=True, help="a run of main.py")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--long", type=int, default=LONG, help="seconds of the long recording")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results"))
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
@@ -38,20 +39,22 @@ def main() -> None:
     if importlib.util.find_spec("asteroid") is None:
         print("without asteroid, which is not installed, Conv-TasNet is missing\n")
         contenders.remove("conv-tasnet")
-    found: dict[str, list[list[float]]] = {}
+    measured: dict[str, list[list[float]]] = {}
     for _ in range(options.rounds):
         for contender in contenders:
-            found.setdefault(f"{contender}, 60 s", []).append(run(options, contender))
-    found[f"ours, {options.long} s"] = [run(options, "long")]
-    print("| | times faster than real time | resident at most |")
-    print("| --- | --- | --- |")
-    for name, values in found.items():
+            measured.setdefault(f"{contender}, 60 s", []).append(run(options, contender))
+    measured[f"ours, {options.long} s"] = [run(options, "long")]
+    lines = ["| | times faster than real time | resident at most |", "| --- | --- | --- |"]
+    for name, values in measured.items():
         speed, memory = (statistics.median(column) for column in zip(*values, strict=True))
-        print(f"| {name} | {speed:.1f} | {memory:.0f} MB |")
+        lines.append(f"| {name} | {speed:.1f} | {memory:.0f} MB |")
+    print("\n".join(lines))
+    options.output.mkdir(exist_ok=True)
+    (options.output / "speed.md").write_text("\n".join(lines) + "\n")
 
 
 def run(options: argparse.Namespace, what: str) -> list[float]:
-    """What a process of its own prints: times real time, and megabytes."""
+    """Returns what a process of its own prints: times real time, and megabytes."""
     command = [sys.executable, __file__, f"--workdir={options.workdir}", f"--only={what}"]
     result = subprocess.run(
         [*command, f"--long={options.long}"], text=True, check=True, stdout=subprocess.PIPE,
@@ -61,7 +64,7 @@ def run(options: argparse.Namespace, what: str) -> list[float]:
 
 
 def ours(options: argparse.Namespace) -> tuple[float, float]:
-    """A minute in memory, after a first one that compiles."""
+    """Times a minute in memory, after a first one that compiles."""
     import audioslots_jax
 
     separator = audioslots_jax.load(options.workdir)
@@ -73,9 +76,9 @@ def ours(options: argparse.Namespace) -> tuple[float, float]:
 
 
 def long(options: argparse.Namespace) -> tuple[float, float]:
-    """A long file, from disk to disk, after a minute that compiles."""
+    """Times a long file, from disk to disk, after a minute that compiles."""
     import audioslots_jax
-    from audioslots_jax.separation import separate_file
+    from audioslots_jax.inference.files import separate_file
 
     separator = audioslots_jax.load(options.workdir)
     rate = separator.sample_rate
@@ -91,7 +94,7 @@ def long(options: argparse.Namespace) -> tuple[float, float]:
 
 
 def conv_tasnet(options: argparse.Namespace) -> tuple[float, float]:
-    """A minute through Asteroid's network of the usual size, at the run's sampling rate."""
+    """Times a minute through Asteroid's network of the usual size, at the run's sampling rate."""
     import torch
     from asteroid.models import ConvTasNet
 
@@ -108,18 +111,18 @@ def conv_tasnet(options: argparse.Namespace) -> tuple[float, float]:
 
 
 def minutes(seconds: int, rate: int) -> Iterator[np.ndarray]:
-    """Blocks of a minute, or less at the end."""
+    """Yields blocks of a minute, or less at the end."""
     for start in range(0, seconds, MINUTE):
         yield noise(min(MINUTE, seconds - start) * rate)
 
 
 def noise(samples: int) -> np.ndarray:
-    """As much work as any recording."""
+    """Returns as much work as any recording."""
     return np.random.default_rng(0).normal(0, 0.05, samples).astype(np.float32)
 
 
 def megabytes() -> float:
-    """The most that was resident so far."""
+    """Returns the most that was resident so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 

@@ -1,22 +1,29 @@
-"""What the rows of the ladder differ in: where the magnitudes come from that masks are made of."""
+"""The rows of the table: what makes estimates of the sources of whole mixtures."""
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32
 
-from audioslots_jax import UserError, scoring
-from audioslots_jax.audio import STFT, expand
+from audioslots_jax import UserError
+from audioslots_jax import separator as separators
+from audioslots_jax.audio import apply_masks, compress
+from audioslots_jax.data.batch import Whole
 from audioslots_jax.data.libri2mix import SOURCES
-from audioslots_jax.data.utterances import SAMPLE_RATE
+from audioslots_jax.data.librispeech import SAMPLE_RATE
+from experiments.table1 import protocols
+from audioslots_jax.inference.recordings import RecordingSeparator
+from audioslots_jax.models import Magnitudes
+from audioslots_jax.separator import Separator
+from configs import paper
 
 CHUNKS = {0.5: SAMPLE_RATE // 2, 1.0: SAMPLE_RATE}  # seconds: samples
-PROTOCOLS = {"A": STFT(edges="chunk_edge"), "B": STFT(edges="centred")}
-# Chunks that a network sees at once: all those of a mixture would fill a small machine's memory.
-BATCH = 16
+EDGES = {"A": "chunk_edge", "B": "centred"}  # of the STFT, by protocol
+STITCHINGS = ("oracle", "blind")
 
 
 class Estimator(NamedTuple):
@@ -25,34 +32,81 @@ class Estimator(NamedTuple):
     Attributes:
       row: its name.
       chunks: the lengths of chunk that it can do, in seconds.
-      magnitudes: from (params, chunks of the true sources, STFT) to magnitudes.
+      separator: whose protocol and mask are exchanged.
+      estimate: of the sources of chunks; see `protocols`.
+      magnitudes: what the figure shows of the sources of chunks.
       params: of a network.
+      trained: the network of the row ``audioslots``, which is stitched blindly as for users.
     """
 
     row: str
     chunks: tuple[float, ...]
-    magnitudes: Callable[[Any, Float[Array, "chunk source sample"], STFT], Float[Array, "..."]]
+    separator: Separator
+    estimate: protocols.Estimate
+    magnitudes: Callable[[Separator, Any, protocols.Sources], Float[Array, "..."]]
     params: Any = None
+    trained: RecordingSeparator | None = None
+
+    def estimates(
+        self, whole: Whole, seconds: float, protocol: str, mask: str, stitching: str
+    ) -> Float32[np.ndarray, "slot sample"]:
+        """Returns estimates of the sources of a whole mixture, made in the given way."""
+        separator = with_protocol(self.separator, protocol, mask)
+        if stitching == "blind" and self.trained:
+            trained = dataclasses.replace(self.trained, separator=separator)
+            return np.asarray(trained(whole.mixture, SAMPLE_RATE))
+        return protocols.whole_estimates(
+            self.estimate, separator, self.params, whole.sources, CHUNKS[seconds], stitching
+        )
+
+
+def with_protocol(separator: Separator, protocol: str, mask: str) -> Separator:
+    """Returns a separator with the STFT of a protocol, whichever it was trained on."""
+    stft = dataclasses.replace(separator.front_end.stft, edges=EDGES[protocol])
+    front_end = dataclasses.replace(separator.front_end, stft=stft)
+    return dataclasses.replace(separator, front_end=front_end, mask=mask)
+
+
+def masked_mixture(
+    separator: Separator, params: Any, sources: protocols.Sources
+) -> Float[Array, "chunk source frequency time"]:
+    """Returns compressed magnitudes of the mixture through the oracle's masks."""
+    front_end = separator.front_end
+    masks = separator.masks(Magnitudes(front_end.magnitudes(sources)))
+    mixture = front_end.spectrogram(jnp.sum(sources, axis=1))
+    return compress(apply_masks(masks, mixture), front_end.power)
+
+
+def seen_in_mixture(
+    separator: Separator, params: Any, sources: protocols.Sources
+) -> Float[Array, "chunk slot frequency time"]:
+    """Returns compressed magnitudes that a network makes of the mixture."""
+    return separator(params, jnp.sum(sources, axis=1)).magnitudes
 
 
 ORACLE = Estimator(
-    "oracle", tuple(CHUNKS), lambda _, pieces, stft: scoring.oracle(pieces, stft)
-)  # fmt: skip
+    "oracle",
+    tuple(CHUNKS),
+    separators.build(paper.get_config(), CHUNKS[0.5]),  # for its front end; it has no parameters
+    protocols.oracle,
+    masked_mixture,
+)
 
 
 def load(run: Path, row: str) -> Estimator:
-    """The row that the network of a run makes: ``autoencoder`` or ``audioslots``.
+    """Returns the row that the network of a run makes: ``autoencoder`` or ``audioslots``.
 
     Raises:
-      UserError: if there is no network in the run, or not one for this row and this ladder.
+      UserError: if there is no network in the run, or not one for this row and this table.
     """
     import audioslots_jax
 
-    separator = audioslots_jax.load(run)
-    task, seconds = separator.task, separator.chunk / separator.sample_rate
-    if separator.sample_rate != SAMPLE_RATE:
+    trained = audioslots_jax.load(run)
+    separator, seconds = trained.separator, trained.chunk / trained.sample_rate
+    stft, asked = separator.front_end.stft, ORACLE.separator.front_end.stft
+    if trained.sample_rate != SAMPLE_RATE:
         raise UserError(
-            f"{run} was trained at {separator.sample_rate} Hz; Libri2Mix is scored at "
+            f"{run} was trained at {trained.sample_rate} Hz; Libri2Mix is scored at "
             f"{SAMPLE_RATE} Hz: choose a run at that rate."
         )
     if seconds not in CHUNKS:
@@ -60,29 +114,19 @@ def load(run: Path, row: str) -> Estimator:
             f"{run} was trained on chunks of {seconds:g} s; the table has rows for "
             f"{' and '.join(f'{chunk:g} s' for chunk in CHUNKS)}."
         )
-    if any((task.stft.window, task.stft.hop) != (s.window, s.hop) for s in PROTOCOLS.values()):
+    if (stft.window, stft.hop) != (asked.window, asked.hop):
         raise UserError(
-            f"{run} was trained with an STFT of window {task.stft.window} and hop "
-            f"{task.stft.hop}; the table has {PROTOCOLS['A'].window} and {PROTOCOLS['A'].hop}."
+            f"{run} was trained with an STFT of window {stft.window} and hop {stft.hop}; the table "
+            f"has {asked.window} and {asked.hop}."
         )
     slots = 1 if row == "autoencoder" else SOURCES
-    if task.slots != slots:
+    if separator.slots != slots:
         raise UserError(
-            f"{run} has a network with {task.slots} slots; the row {row} needs one with {slots}: "
-            "--autoencoder takes a run with one slot, --model one with two."
+            f"{run} has a network with {separator.slots} slots; the row {row} needs one with "
+            f"{slots}: --autoencoder takes a run with one slot, --model one with two."
         )
-
-    def magnitudes(
-        params: Any, pieces: Float[Array, "chunk source sample"], stft: STFT
-    ) -> Float[Array, "chunk source frequency time"]:
-        # The network sees the spectrogram that its masks are for, whichever it was trained on.
-        seen = dataclasses.replace(task, stft=stft)
-
-        def one(piece: Float[Array, "source sample"]) -> Float[Array, "source frequency time"]:
-            # One item with a slot for each source, or, for an autoencoder, one item per source.
-            outputs = seen.apply(params, seen.spectrograms(piece[None])).spectrograms
-            return expand(outputs.reshape(-1, *outputs.shape[-2:]), task.power)
-
-        return jax.lax.map(one, pieces, batch_size=BATCH)
-
-    return Estimator(row, (seconds,), magnitudes, separator.params)
+    if row == "autoencoder":
+        made_by = protocols.autoencoder, protocols.reconstructions, trained.params
+        return Estimator(row, (seconds,), separator, *made_by)
+    made_by = protocols.network, seen_in_mixture, trained.params
+    return Estimator(row, (seconds,), separator, *made_by, trained)

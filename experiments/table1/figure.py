@@ -7,52 +7,46 @@ import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
-from audioslots_jax import losses, matching
-from audioslots_jax.audio import MASKS, apply_masks, compress
-from audioslots_jax.audio.spectrogram import POWER
+from audioslots_jax import matching
 from audioslots_jax.data.libri2mix import Libri2Mix
-from audioslots_jax.data.utterances import SAMPLE_RATE
-from audioslots_jax.training import pictures
-from experiments.table1.estimators import CHUNKS, ORACLE, PROTOCOLS, Estimator
+from audioslots_jax.data.librispeech import SAMPLE_RATE
+from audioslots_jax.objectives import pairwise_mse
+from audioslots_jax.reports import pictures
+from experiments.table1.estimators import CHUNKS, ORACLE, Estimator, with_protocol
 from experiments.table1.tables import ROWS
 
 EXAMPLES = 3
-STFT_A = PROTOCOLS["A"]
 
 
 def draw(mixtures: Libri2Mix, estimators: Sequence[Estimator]) -> Figure:
-    """A chunk of each of the first mixtures, and a column for each estimator that can do it.
+    """Returns a chunk of each of the first mixtures, and a column for each estimator that can.
 
     Networks show their reconstructions, as in the paper; the oracle, whose reconstructions are the
     sources, shows the mixture through its Wiener-like mask.
     """
     seconds = min(chunk for estimator in estimators for chunk in estimator.chunks)
-    pieces = jnp.asarray(
+    chunks = jnp.asarray(
         np.stack([liveliest(item.sources, CHUNKS[seconds]) for item in mixtures[:EXAMPLES]])
     )
-    spectrograms = STFT_A(pieces)
-    sources = compress(spectrograms)
-    mixture = jnp.sum(spectrograms, axis=1)
+    front_end = with_protocol(ORACLE.separator, "A", "wiener").front_end
+    sources = front_end.magnitudes(chunks)
     shown = {}
     for estimator in estimators:
-        if seconds not in estimator.chunks:
-            continue
-        magnitudes = estimator.magnitudes(estimator.params, pieces, STFT_A)
-        if estimator is ORACLE:
-            shown["oracle"] = compress(apply_masks(MASKS["wiener"](magnitudes), mixture))
-        else:
-            shown[ROWS[estimator.row]] = matched(sources, magnitudes**POWER)
+        if seconds in estimator.chunks:
+            separator = with_protocol(estimator.separator, "A", "wiener")
+            magnitudes = estimator.magnitudes(separator, estimator.params, chunks)
+            shown[ROWS[estimator.row]] = np.asarray(matched(sources, magnitudes))
     return pictures.draw(
-        np.asarray(compress(mixture)),
+        np.asarray(front_end.magnitudes(jnp.sum(chunks, axis=1))),
         np.asarray(sources),
-        {name: np.asarray(values) for name, values in shown.items()},
+        shown,
         crop_seconds=seconds,
         sample_rate=SAMPLE_RATE,
     )
 
 
 def liveliest(sources: np.ndarray, length: int) -> np.ndarray:
-    """The chunk in which the quieter source is loudest."""
+    """Returns the chunk in which the quieter source is loudest."""
     chunks = sources[:, : sources.shape[1] // length * length].reshape(len(sources), -1, length)
     return chunks[:, np.argmax(np.min(np.sum(np.square(chunks), axis=2), axis=0))]
 
@@ -61,6 +55,6 @@ def matched(
     sources: Float[Array, "example source frequency time"],
     estimates: Float[Array, "example source frequency time"],
 ) -> Float[Array, "example source frequency time"]:
-    """The estimates in the order that fits the sources best."""
-    order = matching.assign(losses.pairwise_mse(sources, estimates))
+    """Returns the estimates in the order that fits the sources best."""
+    order = matching.assign(pairwise_mse(sources, estimates))
     return jnp.take_along_axis(estimates, order[:, :, None, None], axis=1)

@@ -1,29 +1,25 @@
 """Table 1 of the paper, and where each decibel goes; README.md beside this file tells more."""
 
 import argparse
-import functools
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from audioslots_jax import UserError, scoring
-from audioslots_jax.audio import MASKS, STFT
-from audioslots_jax.audio.chunks import split
+from audioslots_jax import UserError
+from audioslots_jax.audio import MASKS
+from audioslots_jax.data.batch import Whole
 from audioslots_jax.data.files import write_atomically
-from audioslots_jax.data.libri2mix import SPLITS, Libri2Mix, Mixture
-from audioslots_jax.data.utterances import SAMPLE_RATE
-from audioslots_jax.training import pictures
-from experiments.table1.estimators import CHUNKS, ORACLE, PROTOCOLS, Estimator, load
+from audioslots_jax.data.libri2mix import SPLITS, Libri2Mix
+from audioslots_jax.evaluation.scores import score
+from audioslots_jax.reports import pictures
+from experiments.table1.estimators import CHUNKS, EDGES, ORACLE, STITCHINGS, Estimator, load
 from experiments.table1.figure import draw
 from experiments.table1.tables import ROWS, Cell, Line, as_csv, as_markdown
 
@@ -32,10 +28,6 @@ MODES: dict[str, dict[str, Any]] = {
     "max10": {"mode": "max", "seconds": 10.0},
 }
 NETWORKS = ("autoencoder", "audioslots")
-# What one pass of a network is scored with: masks and stitchings.
-KINDS = [(mask, stitching) for stitching in scoring.STITCHINGS for mask in MASKS]
-# Mixtures are padded to a multiple of this, so that few shapes are compiled.
-PADDING = 5 * SAMPLE_RATE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Returns the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--librimix", metavar="ROOT", type=Path, required=True,
@@ -128,7 +120,7 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def load_networks(rows: Sequence[str], runs: Mapping[str, Sequence[Path]]) -> list[Estimator]:
-    """The networks of the rows that need one.
+    """Returns the networks of the rows that need one.
 
     Raises:
       UserError: if a row has no run, or two for one chunk length.
@@ -153,18 +145,21 @@ def load_networks(rows: Sequence[str], runs: Mapping[str, Sequence[Path]]) -> li
 def score_modes(
     modes: Mapping[str, Libri2Mix], estimators: Sequence[Estimator], *, with_floor: bool
 ) -> list[Line]:
-    """Every cell of the ladder, with its means over the mixtures."""
+    """Returns every cell of the table, with its means over the mixtures."""
     ways = [
-        (estimator, seconds, protocol)
+        (estimator, (seconds, protocol, mask, stitching))
         for estimator in estimators
         for seconds in estimator.chunks
-        for protocol in PROTOCOLS
+        for protocol in EDGES
+        for stitching in STITCHINGS
+        for mask in MASKS
     ]
-    scorers = [
-        make_scorer(e, CHUNKS[seconds], PROTOCOLS[protocol]) for e, seconds, protocol in ways
-    ]
-    floor = jax.jit(scoring.floor)
     scores: dict[Cell, list[np.ndarray]] = defaultdict(list)
+
+    def add(cell: Cell, whole: Whole, estimates: np.ndarray) -> None:
+        si_snr, si_snri, _, swaps = score(whole, estimates, CHUNKS[cell.chunk_seconds or 0.5])
+        scores[cell].append(np.array([np.mean(si_snr), np.mean(si_snri), swaps]))
+
     bar = tqdm(
         total=sum(map(len, modes.values())),
         unit="mixture",
@@ -174,64 +169,16 @@ def score_modes(
     with bar:
         for mode, mixtures in modes.items():
             for mixture in mixtures:
-                sources = checked(mixture)
+                whole = Whole(mixture.mixture_id, mixture.mixture, mixture.sources)
                 if with_floor:
-                    cell = Cell("floor", None, "-", mode, "-", "-")
-                    scores[cell].append(np.array([np.mean(floor(padded(sources))), 0, 0]))
-                for (estimator, seconds, protocol), scorer in zip(ways, scorers, strict=True):
-                    for kind, values in zip(KINDS, scorer(sources), strict=True):
-                        scores[Cell(estimator.row, seconds, protocol, mode, *kind)].append(values)
+                    floor = np.broadcast_to(whole.mixture, whole.sources.shape)
+                    add(Cell("floor", None, "-", mode, "-", "-"), whole, floor)
+                for estimator, way in ways:
+                    seconds, protocol, mask, stitching = way
+                    cell = Cell(estimator.row, seconds, protocol, mode, mask, stitching)
+                    add(cell, whole, estimator.estimates(whole, *way))
                 bar.update()
     return [Line.over(cell, np.array(values)) for cell, values in scores.items()]
-
-
-def checked(mixture: Mixture) -> np.ndarray:
-    """The sources of a mixture.
-
-    Raises:
-      UserError: if one is silent.
-    """
-    if not np.all(np.any(mixture.sources, axis=1)):
-        raise UserError(
-            f"mixture {mixture.mixture_id}: a source is silent, and silence has no SI-SNR; leave "
-            "the mixture out of the metadata."
-        )
-    return mixture.sources
-
-
-def padded(sources: np.ndarray) -> np.ndarray:
-    """The sources, with zeros at the end."""
-    return np.pad(sources, ((0, 0), (0, -sources.shape[1] % PADDING)))
-
-
-def make_scorer(
-    estimator: Estimator, chunk: int, stft: STFT
-) -> Callable[[np.ndarray], Float[np.ndarray, "kind 3"]]:
-    """A function from sources to SI-SNR, SI-SNRi (means of the sources) and swaps of `KINDS`."""
-
-    @jax.jit
-    def score_kinds(
-        params: Any, sources: Float[Array, "source sample"], samples: int
-    ) -> Float[Array, "kind 3"]:
-        # Chunks without overlap are every second one of those that overlap by half, because the
-        # sources are padded to whole chunks: one pass of a network serves both.
-        pieces = jnp.swapaxes(split(sources, chunk, chunk // 2), 0, 1)
-        magnitudes = estimator.magnitudes(params, pieces, stft)
-        masks = jnp.stack([mask(magnitudes) for mask in MASKS.values()])
-        found = []
-        for stitching in scoring.STITCHINGS:
-            protocol = scoring.Protocol(chunk, stft, stitching)
-            every = protocol.hop // (chunk // 2)
-            score = functools.partial(scoring.score, sources, protocol=protocol, samples=samples)
-            scores = jax.vmap(score)(masks[:, ::every])
-            means = [jnp.mean(scores.si_snr, axis=1), jnp.mean(scores.si_snri, axis=1)]
-            found.append(jnp.stack([*means, scores.swaps.astype(jnp.float32)], axis=1))
-        return jnp.concatenate(found)
-
-    def scorer(sources: np.ndarray) -> np.ndarray:
-        return np.asarray(score_kinds(estimator.params, padded(sources), sources.shape[1]))
-
-    return scorer
 
 
 def _positive(text: str) -> int:

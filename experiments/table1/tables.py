@@ -1,4 +1,4 @@
-"""The ladder as CSV, and as Markdown tables."""
+"""The table as CSV, and as Markdown tables."""
 
 import csv
 import io
@@ -62,7 +62,7 @@ class Line(NamedTuple):
 
     @classmethod
     def over(cls, cell: Cell, scores: Float[np.ndarray, "mixture 3"]) -> "Line":
-        """The means of SI-SNR, SI-SNRi and swaps of each mixture."""
+        """Returns the means of SI-SNR, SI-SNRi and swaps of each mixture."""
         count = len(scores)
         error = np.std(scores[:, 0], ddof=1) / np.sqrt(count) if count > 1 else np.nan
         si_snr, si_snri, swaps = scores.mean(axis=0).tolist()
@@ -70,7 +70,7 @@ class Line(NamedTuple):
 
 
 def as_csv(lines: Sequence[Line]) -> str:
-    """``table.csv``."""
+    """Returns ``table.csv``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -82,39 +82,39 @@ def as_csv(lines: Sequence[Line]) -> str:
 
 
 def as_markdown(lines: Sequence[Line], split: str) -> str:
-    """``table.md``: the paper's Table 1, the whole ladder, and how blind stitching did."""
-    found = {line.cell: line for line in lines}
+    """Returns ``table.md``: the paper's Table 1, all ways to score, and how blind stitching did."""
+    scored = {line.cell: line for line in lines}
     text = [
         f"# Libri2Mix {split}, {lines[0].mixtures} mixtures", "",
         "SI-SNR and SI-SNRi in dB: the mean of two sources, then over mixtures ± standard error.",
         "",
     ]  # fmt: skip
-    text += paper_table(found)
+    text += paper_table(scored)
     text += [
-        "## The ladder: SI-SNR in dB", "",
+        "## All ways to score: SI-SNR in dB", "",
         "The floor is the mixture itself as each estimate. Oracle stitching orders the slots of",
         "each chunk by the ground truth; blind stitching uses no truth, but chunks that overlap by",
-        "half.",
+        "three quarters.",
         "",
     ]  # fmt: skip
-    text += ladder(found, lambda line: f"{line.si_snr:.2f}")
+    text += all_ways(scored, lambda line: f"{line.si_snr:.2f}")
     if any(line.cell.stitching == "blind" for line in lines):
         text += ["## Chunks per mixture that blind stitching left in another order than the rest"]
-        blind = {cell: line for cell, line in found.items() if cell.stitching == "blind"}
-        text += ["", *ladder(blind, lambda line: f"{line.swaps:.2f}")]
+        blind = {cell: line for cell, line in scored.items() if cell.stitching == "blind"}
+        text += ["", *all_ways(blind, lambda line: f"{line.swaps:.2f}")]
     return "\n".join(text)
 
 
-def paper_table(found: dict[Cell, Line]) -> list[str]:
-    """Table 1 as in the paper; rows that were not scored are left out."""
+def paper_table(scored: dict[Cell, Line]) -> list[str]:
+    """Returns Table 1 as in the paper; rows that were not scored are left out."""
     body = []
     for seconds in (0.5, 1.0):
         for row, name in ROWS.items():
             cells = [Cell(row, seconds, "A", "max10", mask, "oracle") for mask in MASK_NAMES]
-            if all(cell in found for cell in cells):
+            if all(cell in scored for cell in cells):
                 scores = [
-                    f"{found[cell].si_snr:.2f} ± {found[cell].si_snr_stderr:.2f} | "
-                    f"{found[cell].si_snri:.2f}"
+                    f"{scored[cell].si_snr:.2f} ± {scored[cell].si_snr_stderr:.2f} | "
+                    f"{scored[cell].si_snri:.2f}"
                     for cell in cells
                 ]
                 body.append(f"| {name}{' (1 s)' if seconds == 1 else ''} | {' | '.join(scores)} |")
@@ -129,15 +129,15 @@ def paper_table(found: dict[Cell, Line]) -> list[str]:
     ]  # fmt: skip
 
 
-def ladder(found: dict[Cell, Line], show: Callable[[Line], str]) -> list[str]:
-    """A line per way to score; from left to right, from the floor to the ceiling."""
-    rows = [row for row in ROWS if any(cell.row == row for cell in found)]
-    floors = {cell.mixture_mode: line for cell, line in found.items() if cell.row == "floor"}
+def all_ways(scored: dict[Cell, Line], show: Callable[[Line], str]) -> list[str]:
+    """Returns a line per way to score; from left to right, from the floor to the ceiling."""
+    rows = [row for row in ROWS if any(cell.row == row for cell in scored)]
+    floors = {cell.mixture_mode: line for cell, line in scored.items() if cell.row == "floor"}
     networks = [row for row in reversed(rows) if row != "floor"]
     heads = ["mixtures", "chunk", "protocol", "stitching", *(["floor"] if floors else [])]
     heads += [f"{ROWS[row]}, {mask}" for row in networks for mask in MASK_NAMES.values()]
     text = [f"| {' | '.join(heads)} |", "| --- |" + " --- |" * (len(heads) - 1)]
-    ways = {(c.mixture_mode, c.chunk_seconds, c.protocol, c.stitching): c for c in found}
+    ways = {(c.mixture_mode, c.chunk_seconds, c.protocol, c.stitching): c for c in scored}
     for mode, seconds, protocol, stitching in ways:
         if seconds is None and networks:
             continue
@@ -146,7 +146,7 @@ def ladder(found: dict[Cell, Line], show: Callable[[Line], str]) -> list[str]:
         cells += [show(floors[mode])] if floors else []
         for row in networks:
             for mask in MASK_NAMES:
-                line = found.get(Cell(row, seconds, protocol, mode, mask, stitching))
+                line = scored.get(Cell(row, seconds, protocol, mode, mask, stitching))
                 cells.append(show(line) if line else "-")
         text.append(f"| {' | '.join(cells)} |")
     return [*text, ""]

@@ -10,8 +10,12 @@ from audioslots_jax.audio import STFT, compress
 SIZES = [(512, 125, 8000), (512, 125, 16000), (256, 128, 4000), (64, 16, 333), (32, 8, 40)]
 
 
+forward = jax.jit(STFT.__call__, static_argnums=0)
+inverse = jax.jit(STFT.inverse, static_argnums=(0, 2))
+
+
 def waveform(samples, seed=0):
-    return jax.random.normal(jax.random.key(seed), (2, samples))
+    return np.random.default_rng(seed).normal(size=(2, samples)).astype(np.float32)
 
 
 def direct_stft(wave, window, hop, front):
@@ -28,9 +32,9 @@ def direct_stft(wave, window, hop, front):
 @pytest.mark.parametrize(("window", "hop", "samples"), SIZES)
 def test_equals_definition(window, hop, samples, edges):
     waves = waveform(samples)
-    spectrogram = STFT(window, hop, edges)(waves)
+    spectrogram = forward(STFT(window, hop, edges), waves)
     front = window // 2 if edges == "centred" else 0
-    expected = np.stack([direct_stft(np.asarray(wave), window, hop, front) for wave in waves])
+    expected = np.stack([direct_stft(wave, window, hop, front) for wave in waves])
     assert spectrogram.shape == expected.shape == (2, window // 2 + 1, -(-samples // hop))
     np.testing.assert_allclose(spectrogram, expected, atol=1e-5 * window)
 
@@ -39,18 +43,19 @@ def test_equals_definition(window, hop, samples, edges):
 def test_centred_reconstructs_every_sample(window, hop, samples):
     waves = waveform(samples)
     stft = STFT(window, hop, "centred")
-    np.testing.assert_allclose(stft.inverse(stft(waves), samples), waves, atol=2e-5)
+    np.testing.assert_allclose(inverse(stft, forward(stft, waves), samples), waves, atol=2e-5)
 
 
-@pytest.mark.parametrize("samples", range(900, 1030, 7))
+@pytest.mark.parametrize("samples", [1003, 1010, 1017, 1024, 1027])
 def test_masks_do_not_click_at_the_end_of_a_chunk(samples):
     """At half a window's hop the last sample may lie where the window all but vanishes."""
     waves = waveform(samples)
     stft = STFT(256, 128, "centred")
-    masks = jax.random.uniform(jax.random.key(1), (2, 129, stft.frames(samples)))
-    back = stft.inverse(stft(waves) * masks.astype(jnp.complex64), samples)
-    assert float(jnp.max(jnp.abs(back))) < 2 * float(jnp.max(jnp.abs(waves)))
-    whole = stft.inverse(stft(waves), samples)
+    spectrogram = np.asarray(forward(stft, waves))
+    masks = np.random.default_rng(1).uniform(size=spectrogram.shape).astype(np.float32)
+    back = inverse(stft, spectrogram * masks, samples)
+    assert np.max(np.abs(back)) < 2 * np.max(np.abs(waves))
+    whole = inverse(stft, spectrogram, samples)
     np.testing.assert_allclose(whole[:, :-64], waves[:, :-64], atol=2e-5)
 
 
@@ -58,7 +63,7 @@ def test_masks_do_not_click_at_the_end_of_a_chunk(samples):
 def test_chunk_edge_reconstructs_after_the_first_frames(window, hop, samples):
     waves = waveform(samples)
     stft = STFT(window, hop, "chunk_edge")
-    back = np.asarray(stft.inverse(stft(waves), samples))
+    back = np.asarray(inverse(stft, forward(stft, waves), samples))
     np.testing.assert_allclose(back[:, window - hop :], waves[:, window - hop :], atol=2e-5)
     # What is missing at the edge is energy, not only precision.
     assert np.sum(back[:, :hop] ** 2) < 0.5 * np.sum(waves[:, :hop] ** 2)

@@ -6,7 +6,7 @@ import soundfile
 from audioslots_jax.data import store
 
 SHAPE = {"sample_rate": 8000, "samples": 2000}
-SCAN = {**SHAPE, "field": "data.root"}
+SCAN = {"sample_rate": 8000, "field": "data.root"}
 
 
 def tone(seconds, rate, hertz=440.0, amplitude=0.3):

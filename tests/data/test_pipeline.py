@@ -2,18 +2,26 @@ import numpy as np
 import pytest
 
 from audioslots_jax import UserError
-from audioslots_jax.data import Libri2Mix, OfficialMixing, Voices
+from audioslots_jax.data import Batch, Libri2Mix, OfficialMixing, Voices
 from audioslots_jax.data.pipeline import STEPS, by_tf_data, by_threads, stream
 
 VOICES = Voices(sample_rate=8000, samples=100)
+
+
+def assert_equal(one, other):
+    """Of batches: to the bit, with their types."""
+    assert isinstance(one, Batch)
+    for array, expected in zip(one, other, strict=True):
+        assert array.dtype == expected.dtype
+        np.testing.assert_array_equal(array, expected)
 
 
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("start", [0, 10_000_000])
 def test_stream_is_the_rule_from_step_to_batch(workers, start):
     batches = stream(VOICES, seed=5, batch_size=4, start=start, stop=start + 8, workers=workers)
-    for step, found in enumerate(batches, start=start):
-        np.testing.assert_array_equal(found, VOICES.batch(5, step, range(4), 4))
+    for step, batch in enumerate(batches, start=start):
+        assert_equal(batch, VOICES.batch(5, step, range(4), 4))
     assert step == start + 7
 
 
@@ -29,10 +37,12 @@ def test_hosts_read_their_rows_of_the_same_batch(stored, data):
             list(stream(mixtures, seed=5, batch_size=8, start=3, stop=6, rows=of_host))
             for of_host in rows
         ]
-        return np.concatenate(parts, axis=1)
+        steps = zip(*parts, strict=True)
+        return [Batch(*map(np.concatenate, zip(*step, strict=True))) for step in steps]
 
-    np.testing.assert_array_equal(shares(1), shares(2))
-    np.testing.assert_array_equal(shares(1), shares(4))
+    for hosts in (2, 4):
+        for one, other in zip(shares(1), shares(hosts), strict=True):
+            assert_equal(one, other)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -42,9 +52,10 @@ def test_threads_and_tf_data_give_the_same(workers):
 
     for count in (1, STEPS, 3 * STEPS - 1):
         steps = range(10_000_000, 10_000_000 + count)
-        found = [list(way(load, steps, workers)) for way in (by_threads, by_tf_data)]
-        np.testing.assert_array_equal(*found)
-        assert len(found[0]) == count
+        batches = [list(way(load, steps, workers)) for way in (by_threads, by_tf_data)]
+        for one, other in zip(*batches, strict=True):
+            assert_equal(one, other)
+        assert len(batches[0]) == count
 
 
 @pytest.mark.parametrize("way", [by_threads, by_tf_data])
@@ -53,7 +64,7 @@ def test_a_batch_stays_as_it_is_while_others_are_made(stored, way):
     mixtures = OfficialMixing(Libri2Mix(stored, "train-100"), samples=4000)
     batches = list(way(lambda step: mixtures.batch(0, step, range(4), 4), range(40), 2))
     for step, batch in enumerate(batches):
-        np.testing.assert_array_equal(batch, mixtures.batch(0, step, range(4), 4))
+        assert_equal(batch, mixtures.batch(0, step, range(4), 4))
 
 
 @pytest.mark.parametrize("way", [by_threads, by_tf_data])
@@ -63,7 +74,7 @@ def test_only_what_is_asked_for_is_made_ahead_of_time(way):
 
     def load(step):
         made.append(step)
-        return np.zeros((1, 2, 10), np.float32)
+        return Batch.of(np.zeros((1, 2, 10), np.float32))
 
     batches = way(load, range(10_000_000, 20_000_000), 2)
     for _ in range(5):

@@ -2,13 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audioslots_jax.training.checkpoints import Checkpoints, placed
+from audioslots_jax.training.checkpoints import Checkpoints
 from audioslots_jax.training.state import TrainState
 
 
 def on_one_device(state):
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return placed(state, jax.tree.map(lambda _: sharding, state))
+    return jax.eval_shape(jax.jit(lambda: state, out_shardings=sharding))
 
 
 def state(step):

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from audioslots_jax import Batch
 from audioslots_jax.data import Voices
-from audioslots_jax.training.state import init_state, make_optimizer
+from audioslots_jax.training import optimizers
+from audioslots_jax.training.state import init_state
 from audioslots_jax.training.step import make_task, train_step
 from configs import paper
 
@@ -30,20 +32,18 @@ def decoder_parameters(d=4096, width=256, hidden=5, octaves=8 + 6):
 
 def test_a_true_training_step():
     config = paper.get_config()
-    task, optimizer = make_task(config), make_optimizer(config)
-    sources = jnp.asarray(Voices(sample_rate=16000, samples=8000).batch(0, 0, range(1), 1))
-    assert task.size(8000) == (256, 64)
-    state = jax.jit(functools.partial(init_state, task.model, optimizer, (256, 64), 0))()
+    task, optimizer = make_task(config), optimizers.build(config)
+    batch = Voices(sample_rate=16000, samples=8000).batch(0, 0, range(1), 1)
+    batch = Batch(*map(jnp.asarray, batch))
+    assert task.separator.front_end.size(8000) == (256, 64)
+    state = jax.jit(functools.partial(init_state, task.separator, optimizer, 8000, 0))()
     before = jax.tree.map(np.asarray, state.params)
 
-    def look(params):
-        return task.apply(params, task.spectrograms(sources))
-
-    outputs = jax.eval_shape(look, state.params)
-    assert outputs.grid.shape == (1, 32, 8, 512)
-    assert outputs.slots.shape == (1, 2, 4096)
-    assert outputs.attention.shape == (4, 1, 8, 2, 32, 8)
-    assert outputs.spectrograms.shape == (1, 2, 256, 64)
+    estimates = jax.eval_shape(task.separator, state.params, batch.mixture)
+    assert estimates.named["grid"].shape == (1, 32, 8, 512)
+    assert estimates.slots.shape == (1, 2, 4096)
+    assert estimates.named["attention"].shape == (4, 1, 8, 2, 32, 8)
+    assert estimates.magnitudes.shape == (1, 2, 256, 64)
 
     sizes = {
         part: sum(x.size for x in jax.tree.leaves(tree))
@@ -57,8 +57,8 @@ def test_a_true_training_step():
 
     step = jax.jit(functools.partial(train_step, task, optimizer), donate_argnums=0)
     # The first step has a learning rate of zero, being the start of the warm-up.
-    state, first = step(state, sources)
-    state, second = step(state, sources)
+    state, first = step(state, batch)
+    state, second = step(state, batch)
     assert int(state.step) == 2
     assert np.isfinite(float(second["loss"]))
     assert float(first["loss"]) == pytest.approx(float(second["loss"]), rel=1e-5)

@@ -1,0 +1,1 @@
+"""What a run runs on: meshes, processes, preemption, traces and speed."""

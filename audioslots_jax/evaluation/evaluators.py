@@ -1,0 +1,183 @@
+"""Evaluators: what is measured on held-out crops while a model trains, by name.
+
+An evaluator is a dataclass that is given the separator and the objectives, and is a pure function
+of parameters and a batch. Its ``scores`` are the names of what it measures.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from audioslots_jax.audio import permuted_si_snr, si_snr_improvement
+from audioslots_jax.data.batch import HELD_OUT_SEED, Batch, Mixtures
+from audioslots_jax.models import Magnitudes
+from audioslots_jax.objectives import Objectives
+from audioslots_jax.reports.examples import Examples
+from audioslots_jax.separator import Separator
+
+
+class Evaluation(NamedTuple):
+    """What an evaluator makes of a batch.
+
+    Attributes:
+      values: for each of its ``scores``, a value per mixture.
+      examples: the batch taken apart, if it has that to show.
+    """
+
+    values: tuple[Float[Array, " batch"], ...]
+    examples: Examples | None = None
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """A dataclass of a separator and objectives; ``scores`` are the names of its values."""
+
+    scores: ClassVar[tuple[str, ...]]
+
+    def __call__(self, params: Any, batch: Batch) -> Evaluation:
+        """Returns the scores of every mixture."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Separation:
+    """SI-SNR in dB of what the model makes of mixtures, and its loss."""
+
+    separator: Separator
+    objectives: Objectives
+    scores: ClassVar[tuple[str, ...]] = ("si_snri", "si_snr", "loss")
+
+    def __call__(self, params: Any, batch: Batch) -> Evaluation:
+        """Returns the scores of every mixture."""
+        estimates = self.separator(params, batch.mixture)
+        loss = self.objectives(estimates, batch)
+        return scored(self.separator, batch, estimates.waveforms, estimates.magnitudes, loss)
+
+
+@dataclasses.dataclass(frozen=True)
+class Autoencoder:
+    """The paper's ceiling of the representation: each source reconstructed alone makes a mask.
+
+    It is shown the true sources, as its name says.
+    """
+
+    separator: Separator
+    objectives: Objectives
+    scores: ClassVar[tuple[str, ...]] = ("autoencoder_si_snri", "autoencoder_si_snr", "loss")
+
+    def __call__(self, params: Any, batch: Batch) -> Evaluation:
+        """Returns the scores of every mixture."""
+        alone = batch.alone()
+        estimates = self.separator(params, alone.mixture)
+        loss = self.objectives(estimates, alone).reshape(batch.present.shape).mean(axis=1)
+        shape = (*batch.present.shape, *estimates.magnitudes.shape[2:])
+        magnitudes = estimates.magnitudes.reshape(shape)
+        waveforms = self.separator.unmix(batch.mixture, Magnitudes(magnitudes))
+        return scored(self.separator, batch, waveforms, magnitudes, loss)
+
+
+@dataclasses.dataclass(frozen=True)
+class OracleMasks:
+    """SI-SNR in dB of masks made from the true sources: the ceiling of masks of magnitudes."""
+
+    separator: Separator
+    objectives: Objectives
+    scores: ClassVar[tuple[str, ...]] = ("oracle_si_snri", "oracle_si_snr")
+
+    def __call__(self, params: Any, batch: Batch) -> Evaluation:
+        """Returns the scores of every mixture."""
+        magnitudes = self.separator.front_end.magnitudes(batch.sources)
+        waveforms = self.separator.unmix(batch.mixture, Magnitudes(magnitudes))
+        return Evaluation(si_snr_scores(batch, waveforms)[:2])
+
+
+EVALUATORS: dict[str, Callable[[Separator, Objectives], Evaluator]] = {
+    "separation": Separation,
+    "autoencoder": Autoencoder,
+    "oracle_masks": OracleMasks,
+}
+
+
+def si_snr_scores(
+    batch: Batch, estimates: Float[Array, "batch slot sample"]
+) -> tuple[Array, Array, Array]:
+    """Returns SI-SNRi and SI-SNR in dB, means over the sources that exist, and their slots."""
+    absolute, order = permuted_si_snr(batch.sources, estimates)
+    improvement = si_snr_improvement(absolute, batch.sources, batch.mixture)
+    count = jnp.sum(batch.present, axis=1, dtype=absolute.dtype)
+
+    def mean(scores: Float[Array, "batch source"]) -> Float[Array, " batch"]:
+        return jnp.sum(jnp.where(batch.present, scores, 0.0), axis=1) / count
+
+    return mean(improvement), mean(absolute), order
+
+
+def scored(
+    separator: Separator,
+    batch: Batch,
+    waveforms: Float[Array, "batch slot sample"],
+    magnitudes: Float[Array, "batch slot frequency time"],
+    loss: Float[Array, " batch"],
+) -> Evaluation:
+    """Returns SI-SNRi, SI-SNR and loss, and the estimates in the order of the sources."""
+    front_end = separator.front_end
+    improvement, absolute, order = si_snr_scores(batch, waveforms)
+    examples = Examples(
+        mixture=batch.mixture,
+        sources=batch.sources,
+        estimates=jnp.take_along_axis(waveforms, order[:, :, None], axis=1),
+        mixture_spectrogram=front_end.magnitudes(batch.mixture),
+        source_spectrograms=front_end.magnitudes(batch.sources),
+        estimated_spectrograms=jnp.take_along_axis(magnitudes, order[:, :, None, None], axis=1),
+    )
+    return Evaluation((improvement, absolute, loss), examples)
+
+
+def held_out_batches(
+    mixtures: Mixtures, count: int, batch_size: int, rows: range | None = None
+) -> list[Batch]:
+    """Returns the first ``count`` held-out mixtures, rounded up to whole batches.
+
+    Mixture ``i`` is the same for every run, whatever its seed and batch size. A process that holds
+    a part of every batch gives its ``rows``, and gets no others.
+    """
+
+    def collect(first: int) -> Batch:
+        own = range(batch_size) if rows is None else rows
+        each = [mixtures.batch(HELD_OUT_SEED, first + row, range(1), 1) for row in own]
+        return Batch(*map(np.concatenate, zip(*each, strict=True)))
+
+    return [collect(first) for first in range(0, count, batch_size)]
+
+
+def evaluate(
+    evaluators: Mapping[tuple[str, ...], Callable[[Batch], Evaluation]],
+    batches: Sequence[Batch],
+    count: int,
+    examples: int,
+) -> tuple[dict[str, float], Examples | None]:
+    """Returns mean scores over the first ``count`` mixtures, and some taken apart.
+
+    Evaluators come by the names of their scores, with their parameters. The first one that shows
+    mixtures shows ``examples`` of them, rounded up to whole batches.
+    """
+    scores: dict[str, float] = {}
+    shown: list[Examples] = []
+    for names, evaluator in evaluators.items():
+        own: list[Examples] = []
+        values: list[tuple[np.ndarray, ...]] = []
+        for batch in batches:
+            evaluation = evaluator(batch)
+            values.append(jax.device_get(evaluation.values))
+            # Waveforms and spectrograms are large; only those that will be shown leave the device.
+            enough = sum(len(part.mixture) for part in own) >= examples
+            if not (shown or enough) and evaluation.examples is not None:
+                own.append(jax.device_get(evaluation.examples))
+        shown = shown or own
+        for name, parts in zip(names, zip(*values, strict=True), strict=True):
+            scores[name] = float(np.concatenate(parts)[:count].mean(dtype=np.float64))
+    return scores, jax.tree.map(lambda *parts: np.concatenate(parts), *shown) if shown else None

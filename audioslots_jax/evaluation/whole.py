@@ -1,0 +1,149 @@
+"""Scores a trained run on whole mixtures: ``main.py --mode=evaluate``.
+
+They are mixtures of voices, speakers or rows that were neither trained on nor used to choose a
+checkpoint, and are separated as `audioslots separate` does it, so chunks are stitched blindly.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from jaxtyping import Float32
+from ml_collections import ConfigDict
+
+from audioslots_jax import fields
+from audioslots_jax import separator as separators
+from audioslots_jax.data import data_sets
+from audioslots_jax.data.batch import DataSet, Whole
+from audioslots_jax.data.files import write_atomically
+from audioslots_jax.errors import UserError
+from audioslots_jax.evaluation.scores import Scores, score
+from audioslots_jax.inference.recordings import RecordingSeparator, load
+from audioslots_jax.progress import progress
+from audioslots_jax.workdir import DATA, DataRecord, differences, read_data
+
+EVALUATION = "evaluation"
+Summary = dict[str, int | float]
+# Fields that the run and the config must share.
+SHARED = ("model", "stft", "eval.mask", "data.kind", "data.sample_rate")
+
+
+def evaluate(config: ConfigDict, workdir: Path) -> Summary:
+    """Returns the scores of a run's best checkpoint; ``workdir/evaluation`` will hold all of them.
+
+    There will be ``scores.csv`` with a row per mixture, ``summary.json`` with means and standard
+    errors, and the wavs of the best, the median and the worst mixture. The data is that of
+    ``config``, whose model must be the run's.
+
+    Raises:
+      UserError: if the run or the data cannot be used.
+    """
+    separator = load(workdir)
+    data_set = data_sets.make(config.data)
+    _require_same_model(separator, config, data_set, workdir)
+    record = read_data(workdir)
+    _require_same_data(record, config, data_set, workdir)
+    count = config.get("eval", {}).get("mixtures", 512)
+    valid = isinstance(count, int) and count > 0
+    fields.require(valid, "eval.mixtures", count, "must be at least 1")
+    mixtures = data_set.open_test(record.held_out or {}, count)
+    rows: list[tuple[str, Scores]] = []
+    for whole in progress(mixtures, desc="evaluating", unit="mixture"):
+        rows.append((whole.name, score(whole, _separate(separator, whole), separator.chunk)))
+    folder = workdir / EVALUATION
+    try:
+        folder.mkdir(exist_ok=True)
+        _write_rows(folder / "scores.csv", rows)
+        summary = _summary(separator, rows)
+        text = json.dumps(summary, indent=2)
+        write_atomically(folder / "summary.json", f"{text}\n".encode())
+        ranked = np.argsort([np.mean(scores.si_snri) for _, scores in rows])
+        for name, rank in {"worst": 0, "median": len(rows) // 2, "best": -1}.items():
+            number = int(ranked[rank])
+            _write_wavs(folder / name, separator, mixtures[number], rows[number][1])
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}).") from None
+    return summary
+
+
+def describe(summary: Summary, workdir: Path) -> str:
+    """Returns a summary in a line."""
+    return (
+        f"{summary['mixtures']} whole mixtures, stitched blindly: SI-SNR "
+        f"{summary['si_snr']:.2f} dB, SI-SNRi {summary['si_snri']:.2f} +- "
+        f"{summary['si_snri_stderr']:.2f} dB; {workdir / EVALUATION} has the rest."
+    )
+
+
+def _separate(separator: RecordingSeparator, whole: Whole) -> Float32[np.ndarray, "slot sample"]:
+    return np.asarray(separator(whole.mixture, separator.sample_rate))
+
+
+def _require_same_model(
+    separator: RecordingSeparator, config: ConfigDict, data_set: DataSet, workdir: Path
+) -> None:
+    """Refuses a config that describes another separator, or another kind of data, than the run."""
+    run, asked = separator.config, config.to_dict()
+    # What changes how a model is computed, not what it is, may differ.
+    free = {name: run[name] for name in ("precision", "train") if name in run}
+    same_model = separators.build({**asked, **free}, separator.chunk) == separator.separator
+    same_data = (config.data.kind, data_set.sample_rate) == (
+        run["data"]["kind"], separator.sample_rate,
+    )  # fmt: skip
+    if not (same_model and same_data):
+        changed = ", ".join(x for x in differences(run, asked) if x.startswith(SHARED))
+        raise UserError(f"{workdir} was made by another config, which differs in {changed}.")
+
+
+def _require_same_data(
+    record: DataRecord, config: ConfigDict, data_set: DataSet, workdir: Path
+) -> None:
+    """Refuses recordings of speakers of whom it is not known that they were held out."""
+    if record.held_out is None and config.data.kind == "speakers":
+        raise UserError(
+            f"{workdir} has no {DATA}, so the speakers it was not trained on are not known; train "
+            "it again to score it."
+        )
+    if record.held_out and data_set.open(record.held_out).fingerprint != record.fingerprint:
+        raise UserError(
+            f"{workdir} was trained with other recordings than those in data.root, or some have "
+            "changed since; name the same ones."
+        )
+
+
+def _summary(separator: RecordingSeparator, rows: Sequence[tuple[str, Scores]]) -> Summary:
+    summary: Summary = {"step": separator.step, "mixtures": len(rows)}
+    for name in ("si_snr", "si_snri"):
+        means = np.array([np.mean(getattr(scores, name)) for _, scores in rows], np.float64)
+        summary[name] = float(means.mean())
+        stderr = means.std(ddof=1) / len(means) ** 0.5 if len(means) > 1 else 0.0
+        summary[f"{name}_stderr"] = float(stderr)
+    summary["swaps_per_mixture"] = float(np.mean([scores.swaps for _, scores in rows]))
+    return summary
+
+
+def _write_rows(path: Path, rows: Sequence[tuple[str, Scores]]) -> None:
+    sources = range(1, len(rows[0][1].si_snr) + 1)
+    header = ["mixture_id", *(f"si_snr_{i}" for i in sources), *(f"si_snri_{i}" for i in sources)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*header, "permutation", "swaps"])
+    for name, scores in rows:
+        numbers = [f"{value:.4f}" for value in (*scores.si_snr, *scores.si_snri)]
+        permutation = " ".join(str(slot + 1) for slot in scores.permutation)
+        writer.writerow([name, *numbers, permutation, int(scores.swaps)])
+    write_atomically(path, text.getvalue().encode())
+
+
+def _write_wavs(folder: Path, separator: RecordingSeparator, whole: Whole, scores: Scores) -> None:
+    estimates = _separate(separator, whole)[scores.permutation]
+    sounds = {"mixture": whole.mixture}
+    for i, (source, estimate) in enumerate(zip(whole.sources, estimates, strict=True), start=1):
+        sounds |= {f"source_{i}": source, f"estimate_{i}": estimate}
+    folder.mkdir(exist_ok=True)
+    for name, sound in sounds.items():
+        soundfile.write(folder / f"{name}.wav", sound, separator.sample_rate, subtype="FLOAT")

@@ -1,0 +1,45 @@
+"""A recording's file in, a file for every slot out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from audioslots_jax.data.files import write_atomically
+from audioslots_jax.data.sound_files import SoundFile
+from audioslots_jax.errors import UserError
+from audioslots_jax.inference.recordings import RecordingSeparator
+from audioslots_jax.progress import progress
+
+
+def separate_file(
+    separator: RecordingSeparator,
+    path: Path,
+    outputs: Sequence[Path],
+    mix_down: bool,
+    picture: Path | None = None,
+) -> None:
+    """Separates a file into one file per slot, of the same format, rate and length.
+
+    Shows a progress bar. The files, ``outputs``, appear when all of them are whole. With
+    ``mix_down`` several channels become one, rather than being separated each. The ``picture`` is
+    a PNG file that gets the spectrograms of recording and slots.
+
+    Raises:
+      UserError: if the recording cannot be read or separated, or a file cannot be written.
+    """
+    with SoundFile(path) as file:
+        channels, blocks = file.channels, file.blocks()
+        if mix_down:
+            channels, blocks = 1, (block.mean(axis=0, keepdims=True) for block in blocks)
+        bar = progress(total=file.frames, desc=path.name, unit="s", unit_scale=1 / file.sample_rate)
+        with bar, file.writers(outputs, channels) as writers:
+            for separated in separator.stream(blocks, file.sample_rate, str(path)):
+                writers.write(separated)
+                bar.update(separated.shape[2])
+    if picture is not None:
+        from audioslots_jax.reports import pictures  # and matplotlib, which others are spared
+
+        content = pictures.png(pictures.draw_recordings([path, *outputs]))
+        try:
+            write_atomically(picture, content)
+        except OSError as error:
+            raise UserError(f"{picture} cannot be written ({error.strerror}).") from None

@@ -1,0 +1,265 @@
+"""Recordings in, separated recordings out: a trained model on audio of any length and rate.
+
+Chunks of the length the model was trained on overlap by three quarters. A batch of them at a time
+goes through the network; `audio.blind_order` brings their slots into one order without any ground
+truth (the paper, section 3, takes it from the true sources), and they are faded into each other.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import soxr
+from jaxtyping import Array, Float, Float32
+
+from audioslots_jax import separator as separators
+from audioslots_jax.audio.chunks import Chunk, blind_hop, continue_order, order_like, reorder
+from audioslots_jax.data import data_sets
+from audioslots_jax.data.batch import crop_samples
+from audioslots_jax.data.sound_files import SoundFile, require_sound
+from audioslots_jax.errors import UserError
+from audioslots_jax.inference.stitching import stitch
+from audioslots_jax.separator import Separator
+from audioslots_jax.training.checkpoints import restore_params
+from audioslots_jax.workdir import CHECKPOINTS, CONFIG, read_config, read_data
+
+MOST_CHANNELS = 64  # more are samples, in an array that lies on its side
+RATES = (1000, 768_000)  # Hz; others come from damaged headers
+MOST_GAIN = 1e12  # what needs more is silence
+
+Waveform = Float32[np.ndarray, "channel sample"]
+Separated = Float32[np.ndarray, "slot channel sample"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordingSeparator:
+    """A trained model, ready to separate recordings of any level; see `Gain`.
+
+    Attributes:
+      separator: front end, network and mask.
+      params: the network's parameters.
+      config: of the run it comes from.
+      step: of the training, after which the parameters were saved.
+      score: on held-out crops at that step, in dB; None if it was not scored there.
+      level: RMS of the mixtures it was trained on; 0 if that is not known.
+    """
+
+    separator: Separator
+    params: Any = dataclasses.field(repr=False)
+    config: Mapping[str, Any]
+    step: int
+    score: float | None
+    level: float
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the model, in Hz."""
+        return int(self.config["data"]["sample_rate"])
+
+    @property
+    def chunk(self) -> int:
+        """Length of a chunk in samples at the model's rate."""
+        return round(self.config["data"]["crop_seconds"] * self.sample_rate)
+
+    def __call__(
+        self,
+        recording: str | Path | np.ndarray | Iterable[np.ndarray],
+        sample_rate: int | None = None,
+    ) -> Float32[np.ndarray, "slot *channel sample"] | Iterator[Separated]:
+        """Separates a recording.
+
+        Args:
+          recording: a path; or samples, shaped (sample,) or (channel, sample), with full scale at
+            1; or an iterable of blocks of shape (channel, sample). Every channel is separated, and
+            slots are in the same order in all of them.
+          sample_rate: of samples or blocks, in Hz.
+
+        Returns:
+          One recording per slot, as long as the input, at its rate and level: (slot, channel,
+          sample), or (slot, sample) for samples of shape (sample,). For blocks, an iterator over
+          blocks, which come later than their input and are of other lengths.
+
+        Raises:
+          UserError: if a file cannot be read, samples are not finite or far beyond full scale, or
+            the model is an autoencoder or gives what is not finite.
+          ValueError: if samples come without a rate, or are not shaped as above.
+        """
+        if isinstance(recording, str | Path):
+            with SoundFile(Path(recording).expanduser()) as file:
+                return _whole(self.stream(file.blocks(), file.sample_rate))
+        if sample_rate is None:
+            raise ValueError("samples need a sample_rate in Hz.")
+        if not isinstance(recording, np.ndarray | jax.Array):
+            return self.stream(recording, sample_rate)
+        samples = np.asarray(recording)
+        channels = 1 if samples.ndim == 1 else len(samples)
+        if samples.ndim not in (1, 2) or not samples.size or channels > MOST_CHANNELS:
+            raise ValueError(
+                f"samples are (sample,) or (channel, sample), not {samples.shape}; there can be up "
+                f"to {MOST_CHANNELS} channels."
+            )
+        separated = _whole(self.stream([np.atleast_2d(samples)], sample_rate))
+        return separated[:, 0] if samples.ndim == 1 else separated
+
+    def stream(
+        self, blocks: Iterable[np.ndarray], sample_rate: int, name: str = "the recording"
+    ) -> Iterator[Separated]:
+        """Separates blocks one after the other, as `__call__` does; errors give the ``name``."""
+        if not RATES[0] <= sample_rate <= RATES[1]:
+            raise UserError(
+                f"{name}: its sampling rate is {sample_rate} Hz; it must be from {RATES[0]} to "
+                f"{RATES[1]} Hz."
+            )
+        taken = given = channels = 0
+
+        def counted() -> Iterator[Waveform]:
+            nonlocal taken, channels
+            for block in _checked(blocks, sample_rate, name):
+                channels = len(block)
+                taken += block.shape[1]
+                yield block
+
+        separated = self._separate(_resample(counted(), sample_rate, self.sample_rate))
+        flat = (block.reshape(-1, block.shape[2]) for block in separated)
+        for block in _resample(flat, self.sample_rate, sample_rate):
+            if not np.isfinite(block).all():
+                raise UserError(
+                    f"{name}: near {given / sample_rate:.2f} s the model gives samples that are "
+                    "not finite; separate with another run."
+                )
+            # Resampling there and back may add a sample at the end, or lose one.
+            kept = block[:, : taken - given]
+            given += kept.shape[1]
+            yield kept.reshape(self.separator.slots, channels, kept.shape[1])
+        if given < taken:
+            yield np.zeros((self.separator.slots, channels, taken - given), np.float32)
+
+    def _separate(self, blocks: Iterable[Waveform]) -> Iterator[Separated]:
+        """Separates blocks at the model's rate."""
+        if self.separator.slots == 1:
+            raise UserError("an autoencoder cannot separate: it needs the sources to be apart.")
+        hop, gain, previous = blind_hop(self.chunk), Gain(self.level), None
+
+        def process(
+            chunks: Float32[np.ndarray, "chunk channel length"],
+        ) -> Float32[np.ndarray, "chunk slot channel length"]:
+            nonlocal previous
+            apply = functools.partial(_estimate, self.separator, self.params, gain=gain(chunks))
+            # One channel after the other, so that the network never sees more than one's chunks.
+            estimates, embeddings = apply(chunks[:, 0])
+            if previous is None:
+                previous = Chunk(jnp.zeros_like(estimates[0]), jnp.zeros_like(embeddings[0]))
+            first, previous = _continue_order(
+                previous, estimates, embeddings, hop, self.separator.front_end.stft
+            )
+            # The others hear the same sources.
+            others = range(1, chunks.shape[1])
+            aligned = (_reorder_like(apply(chunks[:, other])[0], first) for other in others)
+            return np.stack([np.asarray(first), *map(np.asarray, aligned)], axis=2)
+
+        yield from stitch(process, blocks, self.chunk, hop)
+
+
+class Gain:
+    """The gain of what a model hears, so that recordings of any level are separated alike.
+
+    It is the RMS of the mixtures that the model was trained on, divided by the level of the
+    recording so far: ``sqrt(sum p^2 / sum p)`` over the mean squares ``p`` of all chunks of all
+    channels, up to the end of a batch of chunks. Loud chunks so count for more than pauses do. It
+    is 1 if either level is 0 or not known. Only masks depend on it, not the level of estimates.
+    """
+
+    def __init__(self, level: float):
+        """Starts a recording; ``level`` is the RMS of the training's mixtures."""
+        self._level, self._sums = level, np.zeros(2)
+
+    def __call__(
+        self, chunks: Float32[np.ndarray, "chunk channel length"]
+    ) -> Float32[np.ndarray, ""]:
+        """Returns the gain of a batch of chunks, which follows those of earlier calls."""
+        powers = np.mean(np.square(chunks, dtype=np.float64), axis=-1)
+        self._sums += np.sum(np.square(powers)), np.sum(powers)
+        if not self._level or not self._sums.all():
+            return np.asarray(1, np.float32)
+        gain = self._level / np.sqrt(self._sums[0] / self._sums[1])
+        return np.asarray(min(gain, MOST_GAIN), np.float32)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _estimate(
+    separator: Separator,
+    params: Any,
+    mixtures: Float[Array, "chunk length"],
+    gain: Float[Array, ""],
+) -> tuple[Float[Array, "chunk slot length"], Float[Array, "chunk slot embedding"]]:
+    """Returns estimates of chunks, NaN where the network's are not finite, and the embeddings."""
+    estimates = separator(params, mixtures, gain=gain)
+    # XLA may lose a NaN on its way through the masks.
+    finite = jnp.all(jnp.isfinite(estimates.magnitudes), axis=(1, 2, 3))
+    waveforms = jnp.where(finite[:, None, None], estimates.waveforms, jnp.nan)
+    return waveforms, estimates.slots.astype(jnp.float32)
+
+
+_continue_order = jax.jit(continue_order, static_argnums=(3, 4))
+_reorder_like = jax.jit(lambda chunks, others: reorder(chunks, order_like(chunks, others)))
+
+
+def load(workdir: str | Path) -> RecordingSeparator:
+    """Returns the model of a run of ``main.py``: the best of its checkpoints that were scored.
+
+    Raises:
+      UserError: if it is no run, or has no checkpoint that can be read.
+    """
+    workdir = Path(workdir).expanduser()
+    config = read_config(workdir)
+    try:
+        data = data_sets.make(config["data"])
+        separator = separators.build(config, crop_samples(data))
+        average = config.get("train", {}).get("ema_decay", 0.0) > 0
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{workdir} is no run of main.py: its {CONFIG} cannot be used ({error!r})."
+        ) from None
+    shape = {"sample_rate": data.sample_rate, "crop_seconds": data.crop_seconds}
+    config = {**config, "data": {**config["data"], **shape}}
+    like = jax.eval_shape(lambda: separator.init(jax.random.key(0), crop_samples(data)))
+    params, step, score = restore_params(workdir / CHECKPOINTS, like, average=average)
+    return RecordingSeparator(separator, params, config, step, score, read_data(workdir).level)
+
+
+def _checked(blocks: Iterable[np.ndarray], sample_rate: int, name: str) -> Iterator[Waveform]:
+    """Yields the blocks as float32, if they can be a recording."""
+    channels, before = None, 0
+    for block in blocks:
+        with np.errstate(over="ignore"):  # told below
+            samples = np.asarray(block, np.float32)
+        channels = len(samples) if channels is None else channels
+        if samples.ndim != 2 or len(samples) != channels:
+            raise ValueError(
+                f"blocks are (channel, sample), of the same channels; got {samples.shape}."
+            )
+        require_sound(samples, before, sample_rate, name)
+        before += samples.shape[1]
+        yield samples
+
+
+def _whole(blocks: Iterator[Separated]) -> Separated:
+    return np.concatenate(list(blocks), axis=-1)
+
+
+def _resample(blocks: Iterable[Waveform], before: int, after: int) -> Iterator[Waveform]:
+    """Yields blocks at another sampling rate, which are of other lengths then."""
+    if before == after:
+        yield from blocks
+        return
+    stream: soxr.ResampleStream | None = None
+    for block in blocks:
+        stream = stream or soxr.ResampleStream(before, after, len(block), dtype="float32")
+        yield stream.resample_chunk(np.ascontiguousarray(block.T)).T
+    if stream is not None:
+        yield stream.resample_chunk(np.zeros((0, len(block)), np.float32), last=True).T

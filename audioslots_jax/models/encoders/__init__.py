@@ -1,0 +1,7 @@
+"""Encoders by name: from a mixture to features."""
+
+import flax.linen as nn
+
+from audioslots_jax.models.encoders.resnet import ResNet
+
+ENCODERS: dict[str, type[nn.Module]] = {"resnet": ResNet}

@@ -1,0 +1,7 @@
+"""Slot modules by name: from features to an unordered set of slots."""
+
+import flax.linen as nn
+
+from audioslots_jax.models.slots.query_transformer import QueryTransformer
+
+SLOT_MODULES: dict[str, type[nn.Module]] = {"query_transformer": QueryTransformer}

@@ -1,0 +1,222 @@
+"""The config of a training: fields of its own, defaults of all, and what must fit together."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from ml_collections import ConfigDict
+
+from audioslots_jax import fields, models
+from audioslots_jax.audio import MASKS
+from audioslots_jax.data import data_sets
+from audioslots_jax.data.batch import HELD_OUT_SEED
+from audioslots_jax.data.data_sets import DATA_SETS
+from audioslots_jax.evaluation.evaluators import EVALUATORS
+from audioslots_jax.fields import require
+from audioslots_jax.matching import EXHAUSTIVE_LIMIT
+from audioslots_jax.objectives import OBJECTIVES
+from audioslots_jax.separator import STFTFields
+from audioslots_jax.training import optimizers
+from audioslots_jax.training.optimizers import OPTIMIZERS
+from audioslots_jax.training.step import make_task
+
+EVERY = ("log_every", "eval_every", "checkpoint_every", "keep_checkpoints")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The fields of a config that are in no section.
+
+    Attributes:
+      seed: of parameters, examples and whatever else is drawn.
+      mesh: ``data`` copies parameters and optimiser to all devices, ``fsdp`` divides them.
+      precision: of activations and products.
+      profile: steps to trace.
+    """
+
+    seed: int = 0
+    mesh: Literal["data", "fsdp"] = "data"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    profile: int = 0
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yields the fields that cannot be, and what they must be."""
+        if not 0 <= self.seed < HELD_OUT_SEED:
+            yield "seed", f"must be from 0 to below {HELD_OUT_SEED}"
+        if self.profile < 0:
+            yield "profile", "must not be negative"
+
+
+@dataclasses.dataclass(frozen=True)
+class Matching:
+    """The section ``matching``.
+
+    Attributes:
+      solver: see `matching.assign`.
+    """
+
+    solver: Literal["scipy", "optax", "exhaustive"] = "scipy"
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """The section ``train``.
+
+    Attributes:
+      steps: of the whole training.
+      batch_size: rows of a batch, on all devices together.
+      learning_rate: after the warm-up.
+      warmup_steps: in which it rises from 0.
+      clip_norm: global norm that gradients are clipped to; 0 for none.
+      micro_batches: parts of a batch that are computed one after the other.
+      ema_decay: of the parameters' moving average; 0 for none.
+      remat_decoder: compute the decoder's activations twice in place of keeping them.
+      log_every, eval_every, checkpoint_every: steps between lines of metrics, and so on.
+      keep_checkpoints: how many of the last ones are kept, beside the best.
+    """
+
+    steps: int = 300_000
+    batch_size: int = 64
+    learning_rate: float = 2e-4
+    warmup_steps: int = 2500
+    clip_norm: float = 0.0
+    micro_batches: int = 1
+    ema_decay: float = 0.0
+    remat_decoder: bool = False
+    log_every: int = 100
+    eval_every: int = 5000
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 3
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yields the fields that cannot be, and what they must be."""
+        yield from fields.positive(self, "steps", "batch_size", "micro_batches", *EVERY)
+        yield from fields.positive(self, "learning_rate")
+        for name in ("warmup_steps", "clip_norm"):
+            if getattr(self, name) < 0:
+                yield name, "must not be negative"
+        if not 0 <= self.ema_decay < 1:
+            yield "ema_decay", "must be from 0 (none) to below 1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Eval:
+    """The section ``eval``.
+
+    Attributes:
+      mixtures: held-out mixtures that are scored.
+      mask: what a decoder's magnitudes are made to, here and in separating.
+      examples: mixtures that are drawn and written as wavs.
+      evaluators: names in `EVALUATORS`; the first score of the first chooses the best checkpoint.
+    """
+
+    mixtures: int = 512
+    mask: str = "wiener"
+    examples: int = 4
+    evaluators: Sequence[str] = ("separation", "oracle_masks")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yields the fields that cannot be, and what they must be."""
+        yield from fields.positive(self, "mixtures")
+        if not 0 <= self.examples <= self.mixtures:
+            yield "examples", f"must be from 0 to eval.mixtures ({self.mixtures})"
+        if self.mask not in MASKS:
+            yield "mask", f"must be one of {', '.join(MASKS)}"
+        if set(self.evaluators) - EVALUATORS.keys():
+            yield "evaluators", f"must be some of {', '.join(EVALUATORS)}"
+
+
+SECTIONS = {"stft": STFTFields, "matching": Matching, "train": Train, "eval": Eval}
+# Parts of the model, and what they are by default.
+MODEL = {"encoder": "resnet", "slot_module": "query_transformer", "decoder": "spatial_broadcast"}
+
+
+def complete(config: ConfigDict) -> ConfigDict:
+    """Returns a config with the defaults of all fields that it does not have.
+
+    So a run keeps loading when later versions add fields.
+
+    Raises:
+      UserError: if a part is named that does not exist.
+    """
+    given = config.to_dict()
+    model, objectives = given.get("model", {}), given.get("objectives", {"matched_magnitude": {}})
+
+    def part(
+        kinds: Mapping[str, Any], where: str, section: Mapping[str, Any], key: str, default: str
+    ) -> dict[str, Any]:
+        chosen = fields.choose(kinds, {key: default, **section}, where, key=key)
+        return {key: chosen, **fields.defaults(kinds[chosen], without=models.GIVEN)}
+
+    tree = {
+        **fields.defaults(Run),
+        **{name: fields.defaults(kind) for name, kind in SECTIONS.items()},
+        "data": part(DATA_SETS, "data", given.get("data", {}), "kind", "voices"),
+        "optimizer": part(OPTIMIZERS, "optimizer", given.get("optimizer", {}), "name", "adam"),
+        "model": {"slots": 2}
+        | {
+            name: part(models.PARTS[name], f"model.{name}", model.get(name, {}), "name", default)
+            for name, default in MODEL.items()
+        },
+        "objectives": {
+            name: {"weight": 1.0, **fields.defaults(OBJECTIVES[name])}
+            for name in objectives
+            if name in OBJECTIVES
+        },
+    }
+    if model.get("slots") == 1:
+        tree["eval"]["evaluators"] = ("autoencoder", "oracle_masks")
+    return ConfigDict(_merged(tree, given))
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns two trees in one, in which the upper hides what it holds as well."""
+    merged = {**below, **above}
+    for name in below.keys() & above.keys():
+        if isinstance(below[name], dict) and isinstance(above[name], dict):
+            merged[name] = _merged(below[name], above[name])
+    return merged
+
+
+def check(config: ConfigDict, devices: int = 1) -> None:
+    """Refuses a complete config with an impossible value, on so many devices.
+
+    Raises:
+      UserError: one sentence that names the first such field, its value and what it may be.
+    """
+    sections = {*SECTIONS, "data", "optimizer", "model", "objectives"}
+    fields.make_section(Run, {k: v for k, v in config.items() if k not in sections}, "")
+    for name, kind in SECTIONS.items():
+        fields.make_section(kind, config[name], name)
+    data, train, slots = data_sets.make(config.data), config.train, config.model.slots
+    optimizers.build(config)
+    require(set(config.model) == {"slots", *MODEL}, "model", sorted(config.model), f"has {MODEL}")
+    require(
+        isinstance(slots, int) and (slots == 1 or slots >= data.sources), "model.slots", slots,
+        f"must be at least data.sources ({data.sources}), or 1 for the autoencoder",
+    )  # fmt: skip
+    # Scores are the best of all assignments, whatever the solver of the loss.
+    require(
+        math.perm(slots, min(slots, data.sources)) <= EXHAUSTIVE_LIMIT, "model.slots", slots,
+        f"must leave at most {EXHAUSTIVE_LIMIT} assignments to data.sources ({data.sources})",
+    )  # fmt: skip
+    require(
+        data.crop_seconds * data.sample_rate >= config.stft.window,
+        "data.crop_seconds", data.crop_seconds, "must last at least one stft.window",
+    )  # fmt: skip
+    make_task(config)
+    wrong = "separation" if slots == 1 else "autoencoder"
+    require(
+        wrong not in config.eval.evaluators, "eval.evaluators", config.eval.evaluators,
+        f"must not hold {wrong} with {slots} slot(s)",
+    )  # fmt: skip
+    require(
+        train.batch_size % devices == 0, "train.batch_size", train.batch_size,
+        f"must be a multiple of the number of devices ({devices})",
+    )  # fmt: skip
+    share = train.batch_size // devices
+    require(
+        share % train.micro_batches == 0, "train.micro_batches", train.micro_batches,
+        f"must divide the rows of a batch on each device ({share})",
+    )  # fmt: skip
