@@ -6,7 +6,8 @@
 
 10 minutes on two CPU cores for 4.45 h of LibriSpeech (241 speakers): SI-SNRi rises from 0.5 dB
 after one minute to 1.0 dB, on 256 mixtures of 13 other speakers; oracle masks reach 15.5 dB (seed
-0, crops of 0.5 s at 8 kHz, 2.05 M parameters, a virtual machine on an AMD EPYC). A beginning that
+0, crops of 0.5 s at 8 kHz, 2.05 M parameters, a virtual machine on an AMD EPYC; measured when all
+held-out speakers were for validation, of whom half are now kept for the test). A beginning that
 shows real speech going through; a useful separation takes a larger network and more time.
 """
 

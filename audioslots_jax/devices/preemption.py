@@ -9,10 +9,10 @@ from jax.experimental import multihost_utils
 
 
 class Preemption:
-    """Notices SIGTERM while it is open as a context, in place of ending the process."""
+    """A context in which SIGTERM is noticed, in place of ending the process."""
 
     def __init__(self) -> None:
-        """Nothing was announced yet."""
+        """Starts with nothing announced."""
         self._announced = False
         # With several processes JAX listens for the signal, and has them agree on a step.
         self._listens = (

@@ -10,7 +10,7 @@ WARM_UP = 10  # steps before the trace, among them the one that compiles
 
 
 class Trace:
-    """Traces ``count`` steps of a run into ``workdir``, on the first process; use it as a context.
+    """A context that traces ``count`` steps of a run into ``workdir``, on the first process.
 
     A run that ends within them leaves a trace of those it had.
     """

@@ -33,7 +33,7 @@ class Task:
 
     @property
     def autoencoder(self) -> bool:
-        """Whether it has one slot: the paper's autoencoder, which sees every source alone."""
+        """Returns whether it has one slot: the paper's autoencoder, shown each source alone."""
         return self.separator.slots == 1
 
     def loss(self, params: Any, batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:

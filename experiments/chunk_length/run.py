@@ -1,6 +1,6 @@
 """What a model scores on chunks of other lengths than it was trained on; see README.md.
 
-    python experiments/chunk_length/run.py --workdir=runs/voices
+python experiments/chunk_length/run.py --workdir=runs/voices
 """
 
 import argparse

@@ -15,11 +15,11 @@ from audioslots_jax.audio import apply_masks, compress
 from audioslots_jax.data.batch import Whole
 from audioslots_jax.data.libri2mix import SOURCES
 from audioslots_jax.data.librispeech import SAMPLE_RATE
-from experiments.table1 import protocols
 from audioslots_jax.inference.recordings import RecordingSeparator
 from audioslots_jax.models import Magnitudes
 from audioslots_jax.separator import Separator
 from configs import paper
+from experiments.table1 import protocols
 
 CHUNKS = {0.5: SAMPLE_RATE // 2, 1.0: SAMPLE_RATE}  # seconds: samples
 EDGES = {"A": "chunk_edge", "B": "centred"}  # of the STFT, by protocol

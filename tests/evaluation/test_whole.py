@@ -12,10 +12,10 @@ import audioslots_jax
 from audioslots_jax import UserError, cli
 from audioslots_jax.data import data_sets
 from audioslots_jax.data.batch import Whole
-from experiments.table1.protocols import network
 from audioslots_jax.evaluation.whole import describe, evaluate
 from audioslots_jax.workdir import DataRecord
 from experiments.table1.estimators import Estimator, seen_in_mixture
+from experiments.table1.protocols import network
 from tests.data.files import tone, write
 from tests.runs import make_run
 from tests.tiny import get_config

@@ -90,8 +90,9 @@ class ResNet(nn.Module):
         stages = zip(self.blocks, self.widths, self.strides, strict=True)
         for stage, (blocks, width, stride) in enumerate(stages, start=1):
             for block in range(1, blocks + 1):
-                name, stride_here = f"stage{stage}_block{block}", stride if block == 1 else 1
-                x = BasicBlock(width, stride_here, self.groups, self.dtype, name=name)(x)
+                name = f"stage{stage}_block{block}"
+                block_stride = stride if block == 1 else 1
+                x = BasicBlock(width, block_stride, self.groups, self.dtype, name=name)(x)
             named[f"stage{stage}"] = x
         frames = centres(x.shape[2], self.root_stride * math.prod(self.strides))
         return Features(x, frames, named)
