@@ -59,8 +59,9 @@ def main(argv: list[str]) -> None:
         workdir = Path(WORKDIR.value).expanduser()
         if MODE.value == "evaluate":
             from audioslots_jax.evaluation.whole import describe, evaluate
+            from audioslots_jax.training.settings import complete
 
-            print(describe(evaluate(CONFIG.value, workdir), workdir))
+            print(describe(evaluate(complete(CONFIG.value), workdir), workdir))
         else:
             start_distributed()
 

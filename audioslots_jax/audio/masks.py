@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, Inexact
 
+SILENT = 1e-12  # the largest magnitude of a cell that is nobody's
+
 
 def ideal_binary_mask(
     magnitudes: Float[Array, "*batch slot frequency time"],
@@ -18,10 +20,11 @@ def ideal_binary_mask(
 def wiener_like_mask(
     magnitudes: Float[Array, "*batch slot frequency time"],
 ) -> Float[Array, "*batch slot frequency time"]:
-    """Returns ``e_i^2 / sum_j e_j^2`` (Erdogan et al. 2015); equal shares where all are zero."""
-    largest = jnp.max(magnitudes, axis=-3, keepdims=True)
-    silent = largest <= 0
-    # Dividing by the largest first keeps the squares inside the range of float32.
+    """Returns ``e_i^2 / sum_j e_j^2`` (Erdogan et al. 2015); equal shares where all are `SILENT`."""
+    # Dividing by the largest first keeps the squares inside the range of float32. It changes no
+    # mask, so nothing is lost by leaving it out of the gradient, where it would overflow.
+    largest = jax.lax.stop_gradient(jnp.max(magnitudes, axis=-3, keepdims=True))
+    silent = largest <= SILENT
     scaled = jnp.where(silent, 1.0, magnitudes / jnp.where(silent, 1.0, largest))
     power = jnp.square(scaled)
     return power / jnp.sum(power, axis=-3, keepdims=True)

@@ -40,7 +40,7 @@ class Batch(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """A whole mixture to score a trained model on: its name, what is heard, and its sources."""
+    """A whole mixture to score a model on: its name, what is heard, and the sources that exist."""
 
     name: str
     mixture: Float32[np.ndarray, " sample"]

@@ -6,6 +6,7 @@ of the recordings: a run that remembers its division never scores a speaker it w
 
 import dataclasses
 import functools
+import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -142,6 +143,11 @@ class SpeakersData:
 
     def open_test(self, held_out: HeldOut, count: int) -> Wholes:
         """Returns whole mixtures of the speakers who are held out for the test; see `open`."""
+        if not held_out:
+            raise UserError(
+                "the run does not remember which speakers it was not trained on; train it again to "
+                "score it."
+            )
         test, samples = self._sides(held_out)["test"], round(WHOLE_SECONDS * self.sample_rate)
         return held_out_wholes(self._mixtures(test, samples, active=True), "speakers", count)
 
@@ -170,8 +176,7 @@ class SpeakersData:
                 sides[side] = {name: recordings[name] for name in names}
         validation, test = (some(sorted(sides[side])) for side in HELD_OUT)
         print(f"held out: speakers {validation} for validation, {test} for the test{note}.")
-        if self.eval_root:
-            refuse_shared(sides)
+        refuse_shared(sides, by_name=not self.eval_root)
         return sides
 
     @functools.cached_property
@@ -214,14 +219,16 @@ def remembered(
     return [groups.get(side, sorted(speakers - kept)) for side in sharing]
 
 
-def refuse_shared(sides: Mapping[str, Recordings]) -> None:
-    """Raises a `UserError` if a recording is both trained on and held out."""
-    validation, test, trained = (
-        {recording.path.resolve() for each in sides[side].values() for recording in each}
-        for side in SIDES
-    )
-    if shared := trained & (validation | test):
-        raise UserError(
-            f"data.eval_root: {len(shared)} recordings are trained on too ({min(shared)}); "
-            "name a folder of other speakers."
+def refuse_shared(sides: Mapping[str, Recordings], *, by_name: bool) -> None:
+    """Raises a `UserError` if a recording, or a speaker's name, is on more than one side."""
+    for one, other in itertools.combinations(SIDES, 2):
+        paths, others = (
+            {recording.path.resolve() for each in sides[side].values() for recording in each}
+            for side in (one, other)
         )
+        names = sorted(sides[one].keys() & sides[other].keys()) if by_name else []
+        if shared := names or sorted(map(str, paths & others)):
+            raise UserError(
+                f"data.root: {some(shared)} would be both in {one} and in {other}; everybody must "
+                "be in one alone: rename another speaker of the same name, or remove one folder."
+            )

@@ -75,7 +75,8 @@ class VoicesData:
     def open(self, held_out: HeldOut | None = None) -> Data:
         """Returns the data; which voices are held out is the same in every run."""
         samples = crop_samples(self)
-        return Data(self._mixtures(TRAIN, samples), self._mixtures(VALIDATION, samples), {}, "")
+        train, validation = (self._mixtures(voices, samples) for voices in (TRAIN, VALIDATION))
+        return Data(train, validation, {}, f"from voice {TRAIN.start}")
 
     def open_test(self, held_out: HeldOut, count: int) -> Wholes:
         """Returns whole mixtures of voices that are drawn for nothing else."""

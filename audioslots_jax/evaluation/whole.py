@@ -5,6 +5,7 @@ checkpoint, and are separated as `audioslots separate` does it, so chunks are st
 """
 
 import csv
+import dataclasses
 import io
 import json
 from collections.abc import Sequence
@@ -24,32 +25,32 @@ from audioslots_jax.errors import UserError
 from audioslots_jax.evaluation.scores import Scores, score
 from audioslots_jax.inference.recordings import RecordingSeparator, load
 from audioslots_jax.progress import progress
-from audioslots_jax.workdir import DATA, DataRecord, differences, read_data
+from audioslots_jax.workdir import DataRecord, differences, read_data
 
 EVALUATION = "evaluation"
 Summary = dict[str, int | float]
 # Fields that the run and the config must share.
-SHARED = ("model", "stft", "eval.mask", "data.kind", "data.sample_rate")
+SHARED = ("model", "stft", "eval.mask", "data.")
+# Fields of the data that say where it lies, or what is scored, and not what was trained on.
+MOVABLE = ("root", "eval_root", "test_split", "allow_missing", "workers")
 
 
 def evaluate(config: ConfigDict, workdir: Path) -> Summary:
     """Returns the scores of a run's best checkpoint; ``workdir/evaluation`` will hold all of them.
 
     There will be ``scores.csv`` with a row per mixture, ``summary.json`` with means and standard
-    errors, and the wavs of the best, the median and the worst mixture. The data is that of
-    ``config``, whose model must be the run's.
+    errors, and the wavs of the best, the median and the worst mixture. ``config`` is complete, and
+    describes the run; it may say that the data lies elsewhere.
 
     Raises:
       UserError: if the run or the data cannot be used.
     """
     separator = load(workdir)
     data_set = data_sets.make(config.data)
-    _require_same_model(separator, config, data_set, workdir)
-    record = read_data(workdir)
-    _require_same_data(record, config, data_set, workdir)
-    count = config.get("eval", {}).get("mixtures", 512)
-    valid = isinstance(count, int) and count > 0
-    fields.require(valid, "eval.mixtures", count, "must be at least 1")
+    _require_same(separator, config, data_set, workdir)
+    record, count = read_data(workdir), config.eval.mixtures
+    _require_same_data(record, data_set, workdir)
+    fields.require(count > 0, "eval.mixtures", count, "must be at least 1")
     mixtures = data_set.open_test(record.held_out or {}, count)
     rows: list[tuple[str, Scores]] = []
     for whole in progress(mixtures, desc="evaluating", unit="mixture"):
@@ -83,31 +84,30 @@ def _separate(separator: RecordingSeparator, whole: Whole) -> Float32[np.ndarray
     return np.asarray(separator(whole.mixture, separator.sample_rate))
 
 
-def _require_same_model(
+def _require_same(
     separator: RecordingSeparator, config: ConfigDict, data_set: DataSet, workdir: Path
 ) -> None:
-    """Refuses a config that describes another separator, or another kind of data, than the run."""
+    """Refuses a config that describes another separator, or other data, than the run's."""
     run, asked = separator.config, config.to_dict()
     # What changes how a model is computed, not what it is, may differ.
     free = {name: run[name] for name in ("precision", "train") if name in run}
     same_model = separators.build({**asked, **free}, separator.chunk) == separator.separator
-    same_data = (config.data.kind, data_set.sample_rate) == (
-        run["data"]["kind"], separator.sample_rate,
-    )  # fmt: skip
+    trained = data_sets.make(run["data"])
+    same_data = type(trained) is type(data_set) and (
+        dataclasses.replace(trained, **{k: v for k, v in vars(data_set).items() if k in MOVABLE})  # type: ignore[type-var]
+        == data_set
+    )
     if not (same_model and same_data):
-        changed = ", ".join(x for x in differences(run, asked) if x.startswith(SHARED))
-        raise UserError(f"{workdir} was made by another config, which differs in {changed}.")
-
-
-def _require_same_data(
-    record: DataRecord, config: ConfigDict, data_set: DataSet, workdir: Path
-) -> None:
-    """Refuses recordings of speakers of whom it is not known that they were held out."""
-    if record.held_out is None and config.data.kind == "speakers":
+        ignored = {f"data.{name}" for name in (*MOVABLE, "fingerprint")}
+        changed = [x for x in differences(run, asked) if x.startswith(SHARED)]
+        changed = [x for x in changed if x.split()[0] not in ignored]
         raise UserError(
-            f"{workdir} has no {DATA}, so the speakers it was not trained on are not known; train "
-            "it again to score it."
+            f"{workdir} was made by another config, which differs in {', '.join(changed)}."
         )
+
+
+def _require_same_data(record: DataRecord, data_set: DataSet, workdir: Path) -> None:
+    """Refuses other recordings of speakers than those that some were held out of."""
     if record.held_out and data_set.open(record.held_out).fingerprint != record.fingerprint:
         raise UserError(
             f"{workdir} was trained with other recordings than those in data.root, or some have "

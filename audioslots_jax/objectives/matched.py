@@ -15,9 +15,15 @@ def matched_mean(
 ) -> Float[Array, " batch"]:
     """Returns the mean cost of each mixture's sources, each with the slot it is matched with.
 
-    Sources that are not ``present`` cost nothing, whichever slot they take. A mixture of none costs
-    0; one with a cost that is not finite costs NaN. ``assign`` keeps the contract of `matching`.
+    Sources that are not ``present`` cost nothing, and get a slot only where one is left over. A
+    mixture of none costs 0; one with a cost that is not finite costs NaN. ``assign`` keeps the
+    contract of `matching`.
     """
-    costs = jnp.where(present[:, :, None], costs, jnp.zeros_like(costs))
-    total = jnp.sum(matched_costs(costs, assign(costs)), axis=1)
+    exists = present[:, :, None]
+    costs = jnp.where(exists, costs, jnp.zeros_like(costs))
+    highest, lowest = (f(costs, axis=(1, 2), keepdims=True) for f in (jnp.max, jnp.min))
+    # More than it can cost to let all others change their slots.
+    last = highest + costs.shape[1] * (highest - lowest) + 1
+    assignment = assign(jnp.where(exists, costs, last))
+    total = jnp.sum(matched_costs(costs, assignment), axis=1)
     return total / jnp.maximum(jnp.sum(present, axis=1, dtype=costs.dtype), 1)

@@ -119,7 +119,9 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         rows=rows,
         workers=config.data.workers,
     )
-    held_out = held_out_batches(data.validation, config.eval.mixtures, batch_size, rows)
+    held_out = together(
+        lambda: held_out_batches(data.validation, config.eval.mixtures, batch_size, rows)
+    )
 
     def score(params: Any) -> tuple[dict[str, float], Examples | None]:
         def of_batch(evaluator: Callable[..., Evaluation]) -> Callable[[Batch], Evaluation]:

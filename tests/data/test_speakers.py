@@ -185,7 +185,7 @@ def test_other_speakers_are_held_out_from_another_folder(takes, tmp_path):
     run = data.open()
     assert len(run.train.recordings) == 20
     assert sorted(itertools.chain(*run.held_out.values())) == NAMES
-    with pytest.raises(UserError, match=r"data\.eval_root: 20 recordings are trained on too"):
+    with pytest.raises(UserError, match=r"s00/.* would be both in"):
         SpeakersData(root=data.root, eval_root=data.root).open()
 
 
@@ -211,3 +211,18 @@ def test_real_speech(speech):
     mixtures = Speakers(recordings, sample_rate=8000, samples=4000, active=True)
     sources = mixtures.batch(0, 0, range(8), 8).sources
     assert np.all(np.sqrt(np.mean(sources**2, axis=-1)) > 10 ** (-50 / 20))
+
+
+def test_nobody_is_on_two_sides(takes, tmp_path):
+    """Neither by name nor through a link."""
+    lay_out(takes, tmp_path / "train", set())
+    lay_out(takes, tmp_path / "dev", set())
+    for name in NAMES[5:]:
+        shutil.rmtree(tmp_path / "dev" / name)
+    with pytest.raises(UserError, match="s00, .* would be both in"):
+        SpeakersData(root=str(tmp_path), sample_rate=RATE).open()
+    for name in NAMES[:5]:
+        shutil.rmtree(tmp_path / "dev" / name)
+        (tmp_path / "dev" / f"other{name}").symlink_to(tmp_path / "train" / name)
+    with pytest.raises(UserError, match="-long.wav.* would be both in"):
+        SpeakersData(root=str(tmp_path), sample_rate=RATE).open()

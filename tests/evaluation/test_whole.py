@@ -82,6 +82,7 @@ def test_the_results_hold_every_mixture(run):
         ("model.decoder.width", 16, r"model\.decoder\.width \(8 -> 16\)"),
         ("data.sample_rate", 8000, r"data\.sample_rate \(16000 -> 8000\)"),
         ("data.kind", "speakers", r"data\.kind \(voices -> speakers\)"),
+        ("data.sources", 3, r"data\.sources \(2 -> 3\)"),
     ],
 )
 def test_other_configs_are_refused(run, field, value, difference):
@@ -124,7 +125,7 @@ def test_recordings_that_may_have_been_trained_on_are_refused(speakers, tmp_path
     workdir, config, _ = speakers
     shutil.copytree(workdir, tmp_path / "old")
     (tmp_path / "old" / "data.json").unlink()
-    with pytest.raises(UserError, match=r"has no data\.json, so the speakers it"):
+    with pytest.raises(UserError, match="does not remember which speakers it was not trained on"):
         evaluate(config, tmp_path / "old")
     shutil.copytree(config.data.root, tmp_path / "other")
     write(tmp_path / "other" / "s20" / "0.wav", tone(1.0, 8000))
@@ -132,3 +133,21 @@ def test_recordings_that_may_have_been_trained_on_are_refused(speakers, tmp_path
     other.data.root = str(tmp_path / "other")
     with pytest.raises(UserError, match="was trained with other recordings than"):
         evaluate(other, workdir)
+
+
+def test_rows_that_were_trained_on_are_refused(tmp_path):
+    """Whatever the command line says, the splits of the training are those of the run."""
+    config = get_config()
+    config.data = {
+        "kind": "libri2mix", "root": str(tmp_path), "split": "train-100", "eval_split": "test",
+        "test_split": "dev", "sample_rate": 16000, "crop_seconds": 0.12,
+    }  # fmt: skip
+    make_run(tmp_path / "run", config)
+    other = config.copy_and_resolve_references()
+    other.data.update(split="train-360", eval_split="dev", test_split="train-100")
+    with pytest.raises(UserError, match=r"data\.eval_split \(test -> dev\), .*data\.split"):
+        evaluate(other, tmp_path / "run")
+    for split in ("train-100", "test"):
+        config.data.test_split = split
+        with pytest.raises(UserError, match=r"data\.test_split is .* it must be another split"):
+            evaluate(config, tmp_path / "run")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from audioslots_jax import STFT, Batch, Estimates, FrontEnd, UserError, matching, objectives
+from audioslots_jax.audio import MASKS, apply_masks, expand
 
 FRONT_END = FrontEnd(STFT(32, 16), 0.3)
 NAMES = list(objectives.OBJECTIVES)
@@ -91,6 +92,36 @@ def test_sources_that_do_not_exist_cost_nothing(name):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
     nobody = batch._replace(present=jnp.zeros((3, 2), bool))
     np.testing.assert_array_equal(objective(name)(make_estimates(waveforms), nobody), np.zeros(3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sources_that_exist_come_first_where_slots_are_few(name):
+    """Two of three sources exist, and two slots hold them; the third must not take one."""
+    batch = make_batch(3)
+    present = jnp.array([[True, False, True]] * 3)
+    few = Batch(batch.mixture, batch.sources, present)
+    exact = make_estimates(batch.sources[:, jnp.array([2, 0])])
+    best = -30.0 if name == "matched_snr" else 0.0
+    np.testing.assert_allclose(objective(name)(exact, few), np.full(3, best), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("scale", [1e-12, 1e-7, 1e-6, 1.0])
+def test_gradients_through_masks_are_finite_however_soft_the_magnitudes(name, scale):
+    """What the paper's decoder gives for a cell may be next to nothing, or below it."""
+    batch = make_batch(2)
+
+    @jax.jit
+    @jax.grad
+    def gradient(magnitudes):
+        masks = MASKS["wiener"](expand(magnitudes))
+        masked = apply_masks(masks, FRONT_END.spectrogram(batch.mixture))
+        estimates = make_estimates(FRONT_END.waveform(masked, 64))._replace(magnitudes=magnitudes)
+        return objective(name)(estimates, batch).sum()
+
+    magnitudes = scale * jax.random.normal(jax.random.key(5), (3, 2, 16, 4))
+    assert np.all(np.isfinite(gradient(magnitudes)))
+    assert np.all(np.isfinite(gradient(magnitudes.at[0].set(0))))
 
 
 @functools.cache
