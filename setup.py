@@ -58,6 +58,7 @@ setup(
             "nbformat",
             "pillow",
             "pytest",
+            "pytest-xdist",
             "ruff",
         ],
     },

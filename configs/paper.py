@@ -10,8 +10,9 @@ variations, alone or together:
     --config=configs/paper.py:one_second      the 1 s ablation
     --config=configs/paper.py:autoencoder     one slot, one clean source at a time: the ceiling
 
-On an accelerator add --config.precision=bfloat16. What a step needs, on one device: 10.4 TFLOP, and
-29 GiB in float32 or 16 GiB in bfloat16 (estimates of audioslots doctor).
+On an accelerator add --config.precision=bfloat16. A step takes 10.4 TFLOP; on one device XLA's CPU
+compiler plans 32 GiB for activations and gradients beside 1.2 GiB of parameters and moments, in
+either precision (audioslots doctor).
 
 108,768,449 parameters, 300,000 steps. No time and no score are promised: this code has not trained
 it to the end yet. The paper reports 9.x dB SI-SNRi, 9.x to 10.x for 1 s and 10.x for the

@@ -26,6 +26,15 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Files that wait for many processes; begun first, they leave no worker to end alone.
+FIRST = ("test_main.py", "test_clusters.py", "test_colab.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the tests of long files before all others."""
+    items.sort(key=lambda item: item.path.name not in FIRST)
+
+
 @pytest.fixture(scope="session")
 def speech() -> Path:
     """A folder with real speech: ``speakers/{train,dev}`` and ``librimix``."""

@@ -20,7 +20,7 @@ def ideal_binary_mask(
 def wiener_like_mask(
     magnitudes: Float[Array, "*batch slot frequency time"],
 ) -> Float[Array, "*batch slot frequency time"]:
-    """Returns ``e_i^2 / sum_j e_j^2`` (Erdogan et al. 2015); equal shares where all are `SILENT`."""
+    """Returns ``e_i^2 / sum_j e_j^2`` (Erdogan et al. 2015); equal shares in silence."""
     # Dividing by the largest first keeps the squares inside the range of float32. It changes no
     # mask, so nothing is lost by leaving it out of the gradient, where it would overflow.
     largest = jax.lax.stop_gradient(jnp.max(magnitudes, axis=-3, keepdims=True))

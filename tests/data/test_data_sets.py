@@ -45,6 +45,6 @@ def test_impossible_values_are_refused(kind, field, value, sentence):
 @pytest.mark.parametrize("kind", ["speakers", "libri2mix"])
 def test_recordings_are_needed_only_where_they_are_read(kind):
     data = make({"kind": kind})
-    for use in (data.open, lambda: data.open_test({}, 1)):
+    for use in (data.open, lambda: data.open_test({"validation": ["a"], "test": ["b"]}, 1)):
         with pytest.raises(UserError, match=r"config\.data\.root is ''; it must name a folder"):
             use()
