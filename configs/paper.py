@@ -18,8 +18,8 @@ either precision (audioslots doctor).
 it to the end yet. The paper reports 9.x dB SI-SNRi, 9.x to 10.x for 1 s and 10.x for the
 autoencoder, on whole test mixtures whose chunks it orders by the ground truth; the scores that this
 training prints are of single crops of dev-clean. Matching is scipy's, in a host callback: on a CPU
-that makes a step 8 % longer than --config.matching.solver=exhaustive, which assigns alike, and
-every start compiles it again, for JAX cannot keep it in its compilation cache.
+a step takes up to 8 % longer than with --config.matching.solver=exhaustive, which assigns alike,
+and every start compiles it again, for JAX cannot keep it in its compilation cache.
 
 Training mixes the official pairs; --config.data.mixing=dynamic makes new pairs of train-360's
 utterances in every epoch, at levels as in LibriMix (from a store only). The paper does not say what
