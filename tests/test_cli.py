@@ -74,9 +74,13 @@ def test_mistakes_are_one_sentence(arguments, sentence, capsys, monkeypatch):
 
 
 def test_ctrl_c_while_packing_and_the_same_command_again(tmp_path):
-    for take in range(1000):
-        path = tmp_path / "in" / str(take % 7) / f"{take}.wav"
-        write(path, noise(16_000, take % 50), 16000)
+    for take in range(50):
+        write(tmp_path / f"{take}.wav", noise(16_000, take), 16000)
+    # Enough to still be at it when the first part of the store is seen.
+    for copy in range(4000):
+        folder = tmp_path / "in" / str(copy % 7)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{copy}.wav").hardlink_to(tmp_path / f"{copy % 50}.wav")
     command = ("prepare", tmp_path / "in", "--output", tmp_path / "store")
     process = start(*command)
     while process.poll() is None and not list((tmp_path / "store").glob("part-*")):
@@ -88,7 +92,7 @@ def test_ctrl_c_while_packing_and_the_same_command_again(tmp_path):
     assert "Traceback" not in err
     code, out, err = run(*command)
     assert code == 0, err
-    assert re.search(r"store: 1,000 utterances of 7 speakers, 0\.28 h at 16000 Hz, 0\.03 GB\.", out)
+    assert re.search(r"store: 4,000 utterances of 7 speakers, 1\.11 h at 16000 Hz, 0\.13 GB\.", out)
 
 
 def test_the_doctor_needs_neither_recordings_nor_this_directory(tmp_path):

@@ -75,25 +75,25 @@ def stopped_at(process) -> int:
 
 
 @pytest.fixture(scope="module")
-def one_device(environment, tmp_path_factory):
+def one_device(bare, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("one")
-    with started(environment, workdir) as process:
+    with started(bare, workdir) as process:
         stop(process, workdir, after=60)
         stopped_at(process)
     return losses(workdir)
 
 
-def test_160_steps_on_eight_devices_with_callbacks(environment, tmp_path):
+def test_160_steps_on_eight_devices_with_callbacks(bare, tmp_path):
     """Nothing but the loop itself waits for steps, and more than 32 in flight would hang."""
     seldom = [f"--config.train.{name}_every={STEPS}" for name in ("log", "eval", "checkpoint")]
-    with started(environment, tmp_path, *seldom, devices=8) as process:
+    with started(bare, tmp_path, *seldom, devices=8) as process:
         assert "8 cpu device(s)" in finish(process)
     assert len(losses(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("mesh", ["data", "fsdp"])
-def test_eight_devices(environment, one_device, tmp_path, mesh):
-    with started(environment, tmp_path, f"--config.mesh={mesh}", devices=8) as process:
+def test_eight_devices(bare, one_device, tmp_path, mesh):
+    with started(bare, tmp_path, f"--config.mesh={mesh}", devices=8) as process:
         stop(process, tmp_path, after=20)
         step = stopped_at(process)
     found = losses(tmp_path)
@@ -101,7 +101,7 @@ def test_eight_devices(environment, one_device, tmp_path, mesh):
     np.testing.assert_allclose(found[:20], one_device[:20], rtol=1e-5)
 
 
-def test_two_processes_and_then_another_number_of_devices(environment, one_device, tmp_path):
+def test_two_processes_and_then_another_number_of_devices(bare, one_device, tmp_path):
     """SIGTERM reaches one process; both stop after the same step, and one process goes on."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -113,7 +113,7 @@ def test_two_processes_and_then_another_number_of_devices(environment, one_devic
 
     def task(number):
         own = {"SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)}
-        return started(environment, tmp_path, devices=2, **cluster, **own)
+        return started(bare, tmp_path, devices=2, **cluster, **own)
 
     with task(0) as first, task(1) as second:
         stop(second, tmp_path, after=20)
@@ -122,12 +122,12 @@ def test_two_processes_and_then_another_number_of_devices(environment, one_devic
         assert second.returncode == 143, err
         assert "parameters" not in out, "only one process speaks"
     assert {int(path.name) for path in (tmp_path / "checkpoints").iterdir()} == {step}
-    assert len(list(tmp_path.glob("events.*"))) == 1
+    assert len(list(tmp_path.glob("*.jsonl"))) == 2
     assert len(losses(tmp_path)) == step
     np.testing.assert_allclose(losses(tmp_path)[:20], one_device[:20], rtol=1e-5)
 
     others = ["--config.mesh=fsdp", "--config.train.micro_batches=2"]
-    with started(environment, tmp_path, *others, devices=4) as process:
+    with started(bare, tmp_path, *others, devices=4) as process:
         stop(process, tmp_path, after=step + 20)
         stopped_at(process)
     np.testing.assert_allclose(losses(tmp_path)[: step + 20], one_device[: step + 20], rtol=1e-3)
@@ -140,15 +140,15 @@ def test_two_processes_and_then_another_number_of_devices(environment, one_devic
         (("here", "there"), [], "(is not one folder for all|another process of this run)"),
     ],
 )
-def test_what_processes_must_have_in_common(environment, tmp_path, workdirs, flags, sentence):
+def test_what_processes_must_have_in_common(bare, tmp_path, workdirs, flags, sentence):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     cluster = [f"--coordinator=localhost:{port}", "--num_processes=2"]
     first, second = (tmp_path / name for name in workdirs)
     with (
-        started(environment, first, *cluster, "--process_id=0") as one,
-        started(environment, second, *cluster, "--process_id=1", *flags) as other,
+        started(bare, first, *cluster, "--process_id=0") as one,
+        started(bare, second, *cluster, "--process_id=1", *flags) as other,
     ):
         for process in (one, other):
             _, err = process.communicate(timeout=100)
@@ -166,8 +166,8 @@ def test_what_processes_must_have_in_common(environment, tmp_path, workdirs, fla
         ("--coordinator=localhost:1 --num_processes=2 --process_id=2", "counts from 0"),
     ],
 )
-def test_wrong_clusters_are_one_sentence(environment, tmp_path, flags, sentence):
-    with started(environment, tmp_path / "run", *flags.split()) as process:
+def test_wrong_clusters_are_one_sentence(bare, tmp_path, flags, sentence):
+    with started(bare, tmp_path / "run", *flags.split()) as process:
         _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert re.search(f"^error: .*{sentence}.*$", err, re.M), err
