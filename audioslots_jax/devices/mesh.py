@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXIS = "data"
 
@@ -35,11 +35,10 @@ def by_row(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
-def of_state(kind: str, mesh: Mesh | AbstractMesh, state: Any) -> Any:
+def of_state(kind: str, mesh: Mesh, state: Any) -> Any:
     """Returns the sharding of every array of a state, any tree of arrays or their shapes.
 
-    ``"data"`` replicates them, ``"fsdp"`` divides them; see `divided_axis`. The mesh may be of
-    devices that are not here.
+    ``"data"`` replicates them, ``"fsdp"`` divides them; see `divided_axis`.
     """
 
     def sharding(array: Any) -> NamedSharding:
