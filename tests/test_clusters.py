@@ -14,7 +14,7 @@ import pytest
 
 from tests.processes import ROOT, command
 
-STEPS = 160
+STEPS = 80
 FLAGS = [f"--config.train.steps={STEPS}", "--config.train.log_every=1"]
 FLAGS += ["--config.train.eval_every=80", "--config.train.checkpoint_every=80"]
 FLAGS += ["--config.train.batch_size=8", "--config.matching.solver=scipy"]
@@ -83,7 +83,7 @@ def one_device(bare, tmp_path_factory):
     return losses(workdir)
 
 
-def test_160_steps_on_eight_devices_with_callbacks(bare, tmp_path):
+def test_80_steps_on_eight_devices_with_callbacks(bare, tmp_path):
     """Nothing but the loop itself waits for steps, and more than 32 in flight would hang."""
     seldom = [f"--config.train.{name}_every={STEPS}" for name in ("log", "eval", "checkpoint")]
     with started(bare, tmp_path, *seldom, devices=8) as process:

@@ -6,7 +6,6 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from audioslots_jax import Batch
 from audioslots_jax.data import Voices
@@ -32,6 +31,7 @@ def decoder_parameters(d=4096, width=256, hidden=5, octaves=8 + 6):
 
 def test_a_true_training_step():
     config = paper.get_config()
+    config.train.warmup_steps = 0  # so that the first step has a learning rate above zero
     task, optimizer = make_task(config), optimizers.build(config)
     batch = Voices(sample_rate=16000, samples=8000).batch(0, 0, range(1), 1)
     batch = Batch(*map(jnp.asarray, batch))
@@ -56,12 +56,9 @@ def test_a_true_training_step():
     }
 
     step = jax.jit(functools.partial(train_step, task, optimizer), donate_argnums=0)
-    # The first step has a learning rate of zero, being the start of the warm-up.
-    state, first = step(state, batch)
-    state, second = step(state, batch)
-    assert int(state.step) == 2
-    assert np.isfinite(float(second["loss"]))
-    assert float(first["loss"]) == pytest.approx(float(second["loss"]), rel=1e-5)
+    state, values = step(state, batch)
+    assert int(state.step) == 1
+    assert np.isfinite(float(values["loss"]))
     changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), before, state.params)
     for path, did in jax.tree_util.tree_leaves_with_path(changed):
         name = jax.tree_util.keystr(path, simple=True, separator=".")

@@ -125,7 +125,8 @@ def own(tiny, monkeypatch):
     tiny.objectives = {"matched_snr": {}, "absolute": {"weight": 0.1, "power": 2.0}}
     tiny.optimizer = {"name": "muon"}
     tiny.eval.evaluators = ("loudness", "separation")
-    tiny.train.update(steps=100, learning_rate=0.2, eval_every=50, log_every=10)
+    tiny.train.update(steps=100, learning_rate=0.2)
+    tiny.train.update(eval_every=50, log_every=10, checkpoint_every=50)
     return tiny
 
 
