@@ -18,7 +18,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["audioslots_jax", "audioslots_jax.*"]),
-    package_data={"audioslots_jax": ["py.typed", "data/checksums.tsv"]},
+    package_data={"audioslots_jax": ["py.typed", "data/checksums.tsv", "weights/*/*"]},
     entry_points={"console_scripts": ["audioslots = audioslots_jax.cli:main"]},
     python_requires=">=3.11",
     install_requires=[

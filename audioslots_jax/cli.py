@@ -48,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = separate.add_argument
     add("inputs", metavar="INPUT", type=Path, nargs="+", help="a recording")
-    add("--workdir", metavar="RUN", type=Path, required=True, help="a run of main.py")
+    which = "a run of main.py, in place of the model that comes with the package"
+    add("--workdir", metavar="RUN", type=Path, help=which)
     add("--output", metavar="DIR", type=Path, required=True, help="for the files")
     how = "mix several channels down to one, or separate each (default: %(default)s)"
     add("--channels", choices=("mix", "each"), default="mix", help=how)
@@ -101,8 +102,9 @@ def _separate(arguments: argparse.Namespace) -> int:
             if not outputs:
                 raise UserError(f"{path}: its files would overwrite an input or another's files.")
             picture = outputs[0].parent / f"{path.name}.png" if arguments.report else None
-            separate_file(separator, path, outputs, arguments.channels == "mix", picture)
-            print(f"{path}: {', '.join(map(str, outputs))}")
+            rate = separate_file(separator, path, outputs, arguments.channels == "mix", picture)
+            lost = f"; nothing above {separator.sample_rate // 2} Hz, which the model cannot hear"
+            print(f"{path}: {', '.join(map(str, outputs))}{lost * (rate > separator.sample_rate)}")
         except UserError as error:
             _say(error)
             failed = True

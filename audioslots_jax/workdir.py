@@ -26,6 +26,8 @@ FREE_FIELDS = frozenset(
         "train.keep_checkpoints",
         "train.checkpoint_every",
         "eval.examples",
+        "eval.chunk_seconds",
+        "eval.overlap",
     }
 )
 

@@ -127,6 +127,8 @@ def get_config(variations: str = "") -> ConfigDict:
         {
             "mixtures": 512,
             "mask": "wiener",
+            "chunk_seconds": 0.0,  # of recordings; 0 for that of a crop
+            "overlap": 0.75,
             "examples": 4,
             "evaluators": ("autoencoder" if autoencoder else "separation", "oracle_masks"),
         }

@@ -80,6 +80,8 @@ def get_config() -> ConfigDict:
         {
             "mixtures": 128,
             "mask": "wiener",
+            "chunk_seconds": 0.0,  # of recordings; 0 for that of a crop
+            "overlap": 0.75,
             "examples": 4,
             "evaluators": ("separation", "oracle_masks"),
         }

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from audioslots_jax import UserError, doctor
 from audioslots_jax.training.settings import complete
-from configs import speakers
+from configs import compact
 from tests.tiny import get_config
 
 
@@ -39,13 +39,13 @@ def test_memory_grows_with_the_batch():
 
 def test_a_config_is_examined_without_recordings(monkeypatch):
     monkeypatch.setattr(doctor, "memory", lambda config, devices: planned(4))
-    config = speakers.get_config()
+    config = compact.get_config()
     config.data.root = "/nowhere"
     report = doctor.examine(config, devices=1)
     assert max(map(len, report.splitlines())) <= 100
-    assert re.search(r"^sources +8 x 2 x 4000 +float32 +0\.244$", report, re.M)
-    assert re.search(r"^grid +8 x \d+ x \d+ x 256 +float32", report, re.M)
-    assert re.search(r"^estimates +8 x 2 x 4000 +float32 +0\.244$", report, re.M)
+    assert re.search(r"^sources +16 x 2 x 16000 +float32 +1\.953$", report, re.M)
+    assert re.search(r"^grid +16 x 1 x 63 x 192 +float32", report, re.M)
+    assert re.search(r"^estimates +16 x 2 x 16000 +float32 +1\.953$", report, re.M)
     assert re.search(r"^a step: \d+\.\d\d GFLOP", report, re.M)
     arguments = planned(4)["arguments: state and batch"] / 2**20
     assert re.search(rf"^arguments: state and batch +{arguments:.3f}$", report, re.M)

@@ -1,14 +1,24 @@
 """The benchmarks run, on sizes that take no time."""
 
 import argparse
+import importlib
 import importlib.util
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
+import soundfile
 
+import audioslots_jax
+from audioslots_jax.training.settings import complete
+from audioslots_jax.training.step import make_task
+from configs import compact
+from experiments.compact.export import export
 from tests.runs import make_run
 from tests.tiny import get_config
 
@@ -94,3 +104,65 @@ def test_input_speed(tmp_path):
     after, _ = map(int, benchmark.measure("memory 1000", root, tmp_path, 0).split())
     # The 1 GB that the last one reads would stay resident if it were mapped.
     assert after < before + 600
+
+
+def small_compact():
+    config = compact.get_config()
+    config.data.crop_seconds = 0.25
+    config.model.encoder.update(width=8, blocks=4, cycle=4, embedding_block=1)
+    config.model.slot_module.slot_size = 8
+    config.train.update(batch_size=2)
+    config.eval.update(mixtures=2, examples=0, chunk_seconds=1.0)
+    return config
+
+
+def test_the_compact_model_travels_without_what_only_training_used(tmp_path):
+    """What has never been trained is not heard either, in recordings longer than a crop."""
+    make_run(tmp_path / "run", small_compact())
+    run = audioslots_jax.load(tmp_path / "run")
+    export(run, tmp_path / "run", {"data": "none"}, tmp_path / "model")
+    model = audioslots_jax.load(tmp_path / "model")
+    encoder = model.params["params"]["encoder"]
+    assert "embedding" not in encoder
+    frames = 8  # of a crop; the dilation of the last block is as long
+    assert run.separator.front_end.size(run.crop) == (256, frames)
+    outer = [np.abs(encoder[f"block{i}"]["taps"][::2]).max() > 0 for i in (1, 2, 3, 4)]
+    assert outer == [True, True, True, False]
+    noise = 0.1 * jax.random.normal(jax.random.key(0), (1, run.crop))
+    expected = run.separator(run.params, noise).waveforms
+    found = model.separator(model.params, noise).waveforms
+    np.testing.assert_allclose(found, expected, atol=1e-2 * np.abs(expected).max())
+    assert model.chunk == 30 * 8000
+
+
+def test_slots_and_split(tmp_path, monkeypatch):
+    """All variants can be built; one of them is trained and scored, on tones."""
+    benchmark = load("slots_and_split")
+    for side, count in (("train", 4), ("dev", 8)):
+        for speaker in range(count):
+            path = tmp_path / "data" / side / f"{side}{speaker}" / "tone.wav"
+            path.parent.mkdir(parents=True)
+            time = np.arange(3 * 8000) / 8000
+            soundfile.write(path, 0.1 * np.sin(2000 * (speaker + 1) * time), 8000)
+    config = small_compact()
+    config.model.encoder.blocks = 2
+    monkeypatch.setattr(compact, "get_config", config.copy_and_resolve_references)
+    monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(benchmark, "seconds_per_step", lambda config: 1.0)
+    variants = importlib.import_module("experiments.slots_and_split.variants")
+    for name, (registry, part) in variants.OWN.items():
+        monkeypatch.setitem(registry, name, part)
+    flags = [f"--data={tmp_path / 'data'}", "--minutes=0.04", "--mixtures=2"]
+    flags.append(f"--output={tmp_path / 'results'}")
+    for variant in variants.VARIANTS:
+        task = make_task(complete(benchmark.make_config(variant, 0, tmp_path)))
+        shapes = jax.eval_shape(lambda t=task: t.separator.init(jax.random.key(0), 2000))
+        assert ("hidden" in shapes["params"]["decoder"]) == (variant != "split")
+    monkeypatch.setattr(sys, "argv", ["run.py", "attending", "1", *flags])
+    with jax.numpy_dtype_promotion("standard"):  # optimisers of optax promote types
+        benchmark.main()
+    (row,) = benchmark.table().splitlines()[2:]
+    assert row.startswith("| attending | ")
+    run = json.loads((tmp_path / "results" / "attending-1.json").read_text())
+    assert run["steps"] == 2
+    assert np.isfinite(run["dev"]["si_snri"])

@@ -252,9 +252,11 @@ def test_a_folder_of_speakers_holds_some_out(bare, tmp_path):
             soundfile.write(path, 0.2 * np.sin(2000 * (speaker + 1) * seconds), rate)
     (tmp_path / "voices" / "speaker0" / "broken.wav").write_text("not a recording")
     small = ["--config.train.batch_size=4", "--config.train.steps=2", "--config.eval.mixtures=4"]
-    small += ["--config.train.warmup_steps=1", "--config.data.crop_seconds=0.12"]
-    small += [f"--config.data.root={tmp_path / 'voices'}", *SMALL_NETWORK]
-    result = run(bare, tmp_path / "run", *small, config="configs/speakers.py")
+    small += ["--config.train.warmup_steps=1", "--config.data.crop_seconds=0.25"]
+    small += ["--config.model.encoder.width=8", "--config.model.encoder.blocks=2"]
+    small += ["--config.model.encoder.embedding_block=1", "--config.model.slot_module.slot_size=8"]
+    small += [f"--config.data.root={tmp_path / 'voices'}"]
+    result = run(bare, tmp_path / "run", *small, config="configs/compact.py")
     assert result.returncode == 0, result.stderr
     assert "1 of 13 files left out: 1 unreadable (speaker0/broken.wav)" in result.stdout
     assert "6 resampled to 8000 Hz" in result.stdout
@@ -263,12 +265,12 @@ def test_a_folder_of_speakers_holds_some_out(bare, tmp_path):
     )
     # More recordings are another data set; the run is not continued on it unawares.
     path.with_name("more.flac").write_bytes(path.read_bytes())
-    refused = run(bare, tmp_path / "run", *small, config="configs/speakers.py")
+    refused = run(bare, tmp_path / "run", *small, config="configs/compact.py")
     assert refused.returncode == 2
     assert "data.fingerprint" in refused.stderr
     # Held-out speakers must not be trained on.
     small += [f"--config.data.eval_root={tmp_path / 'voices'}"]
-    refused = run(bare, tmp_path / "other", *small, config="configs/speakers.py")
+    refused = run(bare, tmp_path / "other", *small, config="configs/compact.py")
     assert re.search("error: data.root: .*would be both in", refused.stderr)
 
 

@@ -10,9 +10,9 @@ def get_config() -> ConfigDict:
     config = voices.get_config()
     config.data.crop_seconds = 0.12
     config.model.encoder.update(
-        blocks=(1, 1), widths=(8, 8), strides=(2, 2), root_width=8, root_stride=2, groups=4
+        blocks=(1,), widths=(8,), strides=(4,), root_width=8, root_stride=2, groups=4
     )
-    config.model.slot_module.update(slot_size=16, layers=2, width=16, heads=2, mlp=16)
+    config.model.slot_module.update(slot_size=16, layers=1, width=16, heads=2, mlp=16)
     config.model.decoder.update(layers=2, width=8)
     config.train.update(steps=12, batch_size=4, warmup_steps=2, remat_decoder=False)
     config.train.update(log_every=3, eval_every=6, checkpoint_every=4)

@@ -109,7 +109,8 @@ class SpeakersData:
 
     Attributes:
       root: holds a folder per speaker, or ``train/``, ``dev/`` and perhaps ``test/`` with a folder
-        per speaker each; or a store that was made of such a folder.
+        per speaker each; or a store that was made of such a folder. Several are given as ``A,B``:
+        if any of them is divided, the speakers of those that are not are all trained on.
       eval_root: holds other speakers to hold out, in place of some of ``root``.
     """
 
@@ -180,33 +181,48 @@ class SpeakersData:
         return sides
 
     @functools.cached_property
-    def _folders(self) -> list[tuple[Path, tuple[str, ...], Recordings]]:
-        """Each folder with the sides that divide it and its recordings, which may take minutes."""
+    def _folders(self) -> list[tuple[str, tuple[str, ...], Recordings]]:
+        """Folders with the sides that divide them and their recordings, which may take minutes."""
         fields.require(
             self.root, "data.root", self.root, "must name a folder: --config.data.root=DIR"
         )
-        root = Path(self.root).expanduser()
-        own = subsets(root)
-        folders: list[tuple[Path, tuple[str, ...]]] = [(root, SIDES)]
-        if self.eval_root:
-            others = Path(self.eval_root).expanduser()
-            folders = [(root / "train" if own else root, ("train",)), (others, HELD_OUT)]
-        elif "test" in own:
-            sides = {"train": "train", "dev": "validation", "test": "test"}
-            folders = [(root / name, (side,)) for name, side in sides.items()]
-        elif own:
-            folders = [(root / "train", ("train",)), (root / "dev", HELD_OUT)]
         scanned = []
-        for folder, sharing in folders:
+        for paths, sharing in self._layout():
             field = "data.eval_root" if self.eval_root and sharing == HELD_OUT else "data.root"
-            recordings, summary = scan(folder, field=field, sample_rate=self.sample_rate)
-            print(summary)
-            scanned.append((folder, sharing, recordings))
+            joined: Recordings = {}
+            for path in paths:
+                recordings, summary = scan(path, field=field, sample_rate=self.sample_rate)
+                print(summary)
+                if both := sorted(joined.keys() & recordings.keys()):
+                    raise UserError(
+                        f"{field}: {some(both)} is a speaker in {path} and in another folder; "
+                        "rename one folder, or move the recordings together if it is one person."
+                    )
+                joined |= recordings
+            scanned.append((" and ".join(map(str, paths)), sharing, joined))
         return scanned
+
+    def _layout(self) -> list[tuple[list[Path], tuple[str, ...]]]:
+        """Returns the folders that hold speakers, with the sides that divide these."""
+        whole = Path(self.root).expanduser()
+        names = [name.strip() for name in self.root.split(",")]
+        fields.require(all(names), "data.root", self.root, "must name folders, divided by commas")
+        roots = [whole] if whole.is_dir() else [Path(name).expanduser() for name in names]
+        own = {root: subsets(root) for root in roots}
+        train = [root / "train" if own[root] else root for root in roots]
+        if self.eval_root:
+            return [(train, ("train",)), ([Path(self.eval_root).expanduser()], HELD_OUT)]
+        if not any(own.values()):
+            return [(roots, SIDES)]
+        dev = [root / "dev" for root in roots if own[root]]
+        test = [root / "test" for root in roots if "test" in own[root]]
+        if test:
+            return [(train, ("train",)), (dev, ("validation",)), (test, ("test",))]
+        return [(train, ("train",)), (dev, HELD_OUT)]
 
 
 def remembered(
-    speakers: Set[str], sharing: Sequence[str], held_out: HeldOut, folder: Path
+    speakers: Set[str], sharing: Sequence[str], held_out: HeldOut, folder: str
 ) -> list[list[str]]:
     """Returns the speakers of the sides that share a folder, where a run has held out some."""
     groups = {side: list(held_out[side]) for side in sharing if side != "train"}

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from audioslots_jax import fields
 from audioslots_jax import separator as separators
 from audioslots_jax.data import data_sets
-from audioslots_jax.data.batch import DataSet, Whole
+from audioslots_jax.data.batch import DataSet, Whole, crop_samples
 from audioslots_jax.data.files import write_atomically
 from audioslots_jax.errors import UserError
 from audioslots_jax.evaluation.scores import Scores, score
@@ -48,13 +48,17 @@ def evaluate(config: ConfigDict, workdir: Path) -> Summary:
     separator = load(workdir)
     data_set = data_sets.make(config.data)
     _require_same(separator, config, data_set, workdir)
+    cut = {name: config.eval[name] for name in ("chunk_seconds", "overlap")}
+    own = {**separator.config, "eval": {**separator.config.get("eval", {}), **cut}}
+    separator = dataclasses.replace(separator, config=own)
+    crop = crop_samples(data_set)
     record, count = read_data(workdir), config.eval.mixtures
     _require_same_data(record, data_set, workdir)
     fields.require(count > 0, "eval.mixtures", count, "must be at least 1")
     mixtures = data_set.open_test(record.held_out or {}, count)
     rows: list[tuple[str, Scores]] = []
     for whole in progress(mixtures, desc="evaluating", unit="mixture"):
-        rows.append((whole.name, score(whole, _separate(separator, whole), separator.chunk)))
+        rows.append((whole.name, score(whole, _separate(separator, whole), crop)))
     folder = workdir / EVALUATION
     try:
         folder.mkdir(exist_ok=True)
@@ -91,7 +95,7 @@ def _require_same(
     run, asked = separator.config, config.to_dict()
     # What changes how a model is computed, not what it is, may differ.
     free = {name: run[name] for name in ("precision", "train") if name in run}
-    same_model = separators.build({**asked, **free}, separator.chunk) == separator.separator
+    same_model = separators.build({**asked, **free}, crop_samples(data_set)) == separator.separator
     trained = data_sets.make(run["data"])
     same_data = type(trained) is type(data_set) and (
         dataclasses.replace(trained, **{k: v for k, v in vars(data_set).items() if k in MOVABLE})  # type: ignore[type-var]

@@ -16,23 +16,27 @@ def separate_file(
     outputs: Sequence[Path],
     mix_down: bool,
     picture: Path | None = None,
-) -> None:
+) -> int:
     """Separates a file into one file per slot, of the same format, rate and length.
 
     Shows a progress bar. The files, ``outputs``, appear when all of them are whole. With
     ``mix_down`` several channels become one, rather than being separated each. The ``picture`` is
     a PNG file that gets the spectrograms of recording and slots.
 
+    Returns:
+      The recording's sampling rate in Hz.
+
     Raises:
       UserError: if the recording cannot be read or separated, or a file cannot be written.
     """
     with SoundFile(path) as file:
+        sample_rate = file.sample_rate
         channels, blocks = file.channels, file.blocks()
         if mix_down:
             channels, blocks = 1, (block.mean(axis=0, keepdims=True) for block in blocks)
-        bar = progress(total=file.frames, desc=path.name, unit="s", unit_scale=1 / file.sample_rate)
+        bar = progress(total=file.frames, desc=path.name, unit="s", unit_scale=1 / sample_rate)
         with bar, file.writers(outputs, channels) as writers:
-            for separated in separator.stream(blocks, file.sample_rate, str(path)):
+            for separated in separator.stream(blocks, sample_rate, str(path)):
                 writers.write(separated)
                 bar.update(separated.shape[2])
     if picture is not None:
@@ -43,3 +47,4 @@ def separate_file(
             write_atomically(picture, content)
         except OSError as error:
             raise UserError(f"{picture} cannot be written ({error.strerror}).") from None
+    return sample_rate

@@ -1,8 +1,8 @@
 """Recordings in, separated recordings out: a trained model on audio of any length and rate.
 
-Chunks of the length the model was trained on overlap by three quarters. A batch of them at a time
-goes through the network; `audio.blind_order` brings their slots into one order without any ground
-truth (the paper, section 3, takes it from the true sources), and they are faded into each other.
+Recordings are cut into chunks that overlap. A batch of them at a time goes through the network;
+`audio.blind_order` brings their slots into one order without any ground truth (the paper, section
+3, takes it from the true sources), and they are faded into each other.
 """
 
 import dataclasses
@@ -18,14 +18,14 @@ import soxr
 from jaxtyping import Array, Float, Float32
 
 from audioslots_jax import separator as separators
-from audioslots_jax.audio.chunks import Chunk, blind_hop, continue_order, order_like, reorder
+from audioslots_jax.audio.chunks import Chunk, continue_order, order_like, reorder
 from audioslots_jax.data import data_sets
 from audioslots_jax.data.batch import crop_samples
 from audioslots_jax.data.sound_files import SoundFile, require_sound
 from audioslots_jax.errors import UserError
+from audioslots_jax.inference import packaged
 from audioslots_jax.inference.stitching import stitch
 from audioslots_jax.separator import Separator
-from audioslots_jax.training.checkpoints import restore_params
 from audioslots_jax.workdir import CHECKPOINTS, CONFIG, read_config, read_data
 
 MOST_CHANNELS = 64  # more are samples, in an array that lies on its side
@@ -62,9 +62,21 @@ class RecordingSeparator:
         return int(self.config["data"]["sample_rate"])
 
     @property
+    def crop(self) -> int:
+        """Length of the crops it was trained on, in samples at the model's rate."""
+        return round(self.config["data"]["crop_seconds"] * self.sample_rate)
+
+    @property
     def chunk(self) -> int:
         """Length of a chunk in samples at the model's rate."""
-        return round(self.config["data"]["crop_seconds"] * self.sample_rate)
+        seconds = self.config.get("eval", {}).get("chunk_seconds", 0.0)
+        return round(seconds * self.sample_rate) or self.crop
+
+    @property
+    def hop(self) -> int:
+        """Distance between the beginnings of chunks, in samples."""
+        overlap = self.config.get("eval", {}).get("overlap", 0.75)
+        return max(round(self.chunk * (1 - overlap)), 1)
 
     def __call__(
         self,
@@ -143,7 +155,7 @@ class RecordingSeparator:
         """Separates blocks at the model's rate."""
         if self.separator.slots == 1:
             raise UserError("an autoencoder cannot separate: it needs the sources to be apart.")
-        hop, gain, previous = blind_hop(self.chunk), Gain(self.level), None
+        hop, gain, previous = self.hop, Gain(self.level, self.crop), None
 
         def process(
             chunks: Float32[np.ndarray, "chunk channel length"],
@@ -169,20 +181,29 @@ class Gain:
     """The gain of what a model hears, so that recordings of any level are separated alike.
 
     It is the RMS of the mixtures that the model was trained on, divided by the level of the
-    recording so far: ``sqrt(sum p^2 / sum p)`` over the mean squares ``p`` of all chunks of all
-    channels, up to the end of a batch of chunks. Loud chunks so count for more than pauses do. It
-    is 1 if either level is 0 or not known. Only masks depend on it, not the level of estimates.
+    recording so far: ``sqrt(sum p^2 / sum p)`` over the mean squares ``p`` of all parts of chunks
+    as long as a crop, of all channels, up to the end of a batch of chunks. Loud parts so count for
+    more than pauses do, and the zeros that fill up a chunk for nothing. It is 1 if either level is
+    0 or not known. Only masks depend on it, not the level of estimates.
     """
 
-    def __init__(self, level: float):
-        """Starts a recording; ``level`` is the RMS of the training's mixtures."""
-        self._level, self._sums = level, np.zeros(2)
+    def __init__(self, level: float, crop: int):
+        """Starts a recording.
+
+        Args:
+          level: the RMS of the training's mixtures.
+          crop: their length in samples.
+        """
+        self._level, self._crop, self._sums = level, crop, np.zeros(2)
 
     def __call__(
         self, chunks: Float32[np.ndarray, "chunk channel length"]
     ) -> Float32[np.ndarray, ""]:
         """Returns the gain of a batch of chunks, which follows those of earlier calls."""
-        powers = np.mean(np.square(chunks, dtype=np.float64), axis=-1)
+        missing = -chunks.shape[-1] % self._crop
+        parts = np.pad(chunks, ((0, 0), (0, 0), (0, missing)))
+        parts = parts.reshape(*chunks.shape[:2], -1, self._crop)
+        powers = np.mean(np.square(parts, dtype=np.float64), axis=-1)
         self._sums += np.sum(np.square(powers)), np.sum(powers)
         if not self._level or not self._sums.all():
             return np.asarray(1, np.float32)
@@ -209,13 +230,20 @@ _continue_order = jax.jit(continue_order, static_argnums=(3, 4))
 _reorder_like = jax.jit(lambda chunks, others: reorder(chunks, order_like(chunks, others)))
 
 
-def load(workdir: str | Path) -> RecordingSeparator:
+def load(workdir: str | Path | None = None) -> RecordingSeparator:
     """Returns the model of a run of ``main.py``: the best of its checkpoints that were scored.
+
+    Without a ``workdir``, or with a folder that `packaged.export` made, it is the model in there.
 
     Raises:
       UserError: if it is no run, or has no checkpoint that can be read.
     """
-    workdir = Path(workdir).expanduser()
+    if workdir is None and not (packaged.COMPACT / packaged.PARAMETERS).exists():
+        raise UserError(
+            "the model that comes with the package is missing; install the package again, or name "
+            "a run with --workdir."
+        )
+    workdir = packaged.COMPACT if workdir is None else Path(workdir).expanduser()
     config = read_config(workdir)
     try:
         data = data_sets.make(config["data"])
@@ -228,7 +256,12 @@ def load(workdir: str | Path) -> RecordingSeparator:
     shape = {"sample_rate": data.sample_rate, "crop_seconds": data.crop_seconds}
     config = {**config, "data": {**config["data"], **shape}}
     like = jax.eval_shape(lambda: separator.init(jax.random.key(0), crop_samples(data)))
-    params, step, score = restore_params(workdir / CHECKPOINTS, like, average=average)
+    if (workdir / packaged.PARAMETERS).exists():
+        params, step, score = packaged.read(workdir, like)
+    else:
+        from audioslots_jax.training.checkpoints import restore_params  # and Orbax, for a second
+
+        params, step, score = restore_params(workdir / CHECKPOINTS, like, average=average)
     return RecordingSeparator(separator, params, config, step, score, read_data(workdir).level)
 
 

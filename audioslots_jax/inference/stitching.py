@@ -7,7 +7,8 @@ from jaxtyping import Array, Float, Float32
 
 from audioslots_jax.audio.chunks import fade
 
-BATCH = 32  # chunks that are processed together
+# Chunks that are processed together: so many, or as many as these samples hold.
+BATCH, BATCH_SAMPLES = 32, 2**18
 
 Process = Callable[
     [Float32[np.ndarray, "chunk channel length"]],
@@ -28,7 +29,7 @@ def stitch(
     length of the recording.
 
     Args:
-      process: a function of `BATCH` chunks, called for one batch after the other. The last batch is
+      process: a function of `batch_size` chunks, called for one batch after the other. The last is
         filled up with chunks of zeros, and what comes of those is not looked at.
       blocks: the recording, in blocks of any lengths.
       length: of a chunk, in samples.
@@ -37,13 +38,14 @@ def stitch(
     Yields:
       Blocks of the result, which is as long as the recording.
     """
-    step, weights = BATCH * hop, fade(length).astype(np.float32)
+    size = batch_size(length)
+    step, weights = size * hop, fade(length).astype(np.float32)
     # What earlier chunks have given to samples that later ones reach too; for a start, nothing.
     faded, total = np.zeros((1, 1, length - hop), np.float32), np.zeros(length - hop, np.float32)
     for samples, chunks in _batches(blocks, length, hop):
         starts = range(0, chunks * hop, hop)
         if chunks:
-            batch = np.zeros((BATCH, len(samples), length), np.float32)
+            batch = np.zeros((size, len(samples), length), np.float32)
             for chunk, start in zip(batch, starts, strict=False):
                 heard = samples[:, start : start + length]
                 chunk[:, : heard.shape[1]] = heard
@@ -59,6 +61,11 @@ def stitch(
         faded, total = faded[..., step:], total[step:]
 
 
+def batch_size(length: int) -> int:
+    """Returns the number of chunks of ``length`` samples that are processed together."""
+    return max(min(BATCH, BATCH_SAMPLES // length), 1)
+
+
 def _batches(
     blocks: Iterable[Float32[np.ndarray, "channel sample"]], length: int, hop: int
 ) -> Iterator[tuple[Float32[np.ndarray, "channel sample"], int]]:
@@ -66,7 +73,8 @@ def _batches(
 
     At the end come the samples that are left, which may need no chunk any more.
     """
-    step, span = BATCH * hop, (BATCH - 1) * hop + length
+    size = batch_size(length)
+    step, span = size * hop, (size - 1) * hop + length
     waiting: list[np.ndarray] = []
     held, first = 0, True
     for block in blocks:
@@ -75,7 +83,7 @@ def _batches(
         if held >= span:
             samples = np.concatenate(waiting, axis=1)
             while samples.shape[1] >= span:
-                yield samples[:, :span], BATCH
+                yield samples[:, :span], size
                 samples, first = samples[:, step:], False
             waiting, held = [samples], samples.shape[1]
     if held:

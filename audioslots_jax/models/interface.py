@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Float, Inexact
 
+from audioslots_jax.errors import UserError
+
 
 class Features(NamedTuple):
     """What an encoder makes of a mixture.
@@ -23,6 +25,20 @@ class Features(NamedTuple):
     grid: Float[Array, "batch grid_frequency grid_time channel"]
     frames: Float[Array, " grid_time"]
     named: Mapping[str, Array]
+
+
+def only_frames(features: Features) -> Float[Array, "batch time channel"]:
+    """Returns the grid of an encoder of frames.
+
+    Raises:
+      UserError: if the encoder's grid has several frequencies.
+    """
+    if features.grid.shape[1] != 1:
+        raise UserError(
+            "the slot module and the decoder of config.model need an encoder of frames, such as "
+            "--config.model.encoder.name=frames; this one's grid has several frequencies."
+        )
+    return features.grid[:, 0]
 
 
 class Slots(NamedTuple):

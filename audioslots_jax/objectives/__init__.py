@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from audioslots_jax import fields
 from audioslots_jax.data.batch import Batch
 from audioslots_jax.matching import Assign
+from audioslots_jax.objectives.affinity import Affinity
 from audioslots_jax.objectives.matched_magnitude import MatchedMagnitude, pairwise_mse
 from audioslots_jax.objectives.matched_snr import MatchedSNR
 from audioslots_jax.separator import Estimates, FrontEnd
@@ -28,6 +29,7 @@ class Objective(Protocol):
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "matched_magnitude": MatchedMagnitude,
     "matched_snr": MatchedSNR,
+    "affinity": Affinity,
 }
 
 

@@ -107,12 +107,16 @@ class Eval:
     Attributes:
       mixtures: held-out mixtures that are scored.
       mask: what a decoder's magnitudes are made to, here and in separating.
+      chunk_seconds: length of the chunks that recordings are separated in; 0 for that of a crop.
+      overlap: share of a chunk that is also in the next one.
       examples: mixtures that are drawn and written as wavs.
       evaluators: names in `EVALUATORS`; the first score of the first chooses the best checkpoint.
     """
 
     mixtures: int = 512
     mask: str = "wiener"
+    chunk_seconds: float = 0.0
+    overlap: float = 0.75
     examples: int = 4
     evaluators: Sequence[str] = ("separation", "oracle_masks")
 
@@ -121,6 +125,10 @@ class Eval:
         yield from fields.positive(self, "mixtures")
         if not 0 <= self.examples <= self.mixtures:
             yield "examples", f"must be from 0 to eval.mixtures ({self.mixtures})"
+        if not (self.chunk_seconds == 0 or self.chunk_seconds >= 0.1):
+            yield "chunk_seconds", "must be at least 0.1, or 0 for the length of a crop"
+        if not 0 < self.overlap < 1:
+            yield "overlap", "must be above 0 and below 1"
         if self.mask not in MASKS:
             yield "mask", f"must be one of {', '.join(MASKS)}"
         if set(self.evaluators) - EVALUATORS.keys():

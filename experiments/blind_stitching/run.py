@@ -19,13 +19,13 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import audioslots_jax
 from audioslots_jax.audio import blind_order, order_like, reorder, split
-from audioslots_jax.audio.chunks import blind_hop, chain, difference
+from audioslots_jax.audio.chunks import chain, difference
 from audioslots_jax.data import data_sets
 from audioslots_jax.data.batch import Whole
 from audioslots_jax.evaluation.scores import score
 from audioslots_jax.inference import RecordingSeparator, stitch
 from audioslots_jax.inference.recordings import Gain
-from audioslots_jax.inference.stitching import BATCH
+from audioslots_jax.inference.stitching import batch_size
 from audioslots_jax.separator import Separator
 from audioslots_jax.workdir import read_data
 
@@ -53,14 +53,14 @@ def main() -> None:
 def scores_of(trained: RecordingSeparator, whole: Whole) -> dict[str, float]:
     """Returns the mean SI-SNR of the sources of a mixture, by what the order of slots is from."""
     estimates = {SEPARATE: np.asarray(trained(whole.mixture, trained.sample_rate))}
-    hop = blind_hop(trained.chunk)
+    hop, size = trained.hop, batch_size(trained.chunk)
     channels = map(jnp.asarray, (whole.mixture, whole.sources))
     chunks, targets = (split(x, trained.chunk, hop) for x in channels)
-    gain = Gain(trained.level)(np.asarray(chunks)[:, None])
+    gain = Gain(trained.level, trained.crop)(np.asarray(chunks)[:, None])
     ways = ordered(trained.separator, hop, trained.params, chunks, targets, gain)
     for name, slots in ways.items():
-        padded = np.pad(slots[:, :, None], [(0, -len(slots) % BATCH), *[(0, 0)] * 3])
-        batches = iter(np.split(padded, len(padded) // BATCH))
+        padded = np.pad(slots[:, :, None], [(0, -len(slots) % size), *[(0, 0)] * 3])
+        batches = iter(np.split(padded, len(padded) // size))
         stitched = stitch(
             lambda _, batches=batches: next(batches), [whole.mixture[None]], trained.chunk, hop
         )

@@ -1,7 +1,7 @@
-"""How fast recordings are separated: ``python experiments/separation_speed/run.py --workdir=RUN``.
+"""How fast recordings are separated: ``python experiments/separation_speed/run.py``.
 
 Each measurement is a process of its own, so that its memory is too. Asteroid's Conv-TasNet (random
-weights; it is what many users come from) takes turns with the model of the run, if it is installed.
+weights; it is what many users come from) takes turns with our model, if it is installed.
 """
 
 import argparse
@@ -26,7 +26,7 @@ MINUTE, LONG = 60, 7200  # seconds
 def main() -> None:
     """Prints and writes the table, or makes one measurement of it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--workdir", required=True, help="a run of main.py")
+    parser.add_argument("--workdir", help="a run of main.py; the package's model by default")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--long", type=int, default=LONG, help="seconds of the long recording")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results"))
@@ -55,7 +55,8 @@ def main() -> None:
 
 def run(options: argparse.Namespace, what: str) -> list[float]:
     """Returns what a process of its own prints: times real time, and megabytes."""
-    command = [sys.executable, __file__, f"--workdir={options.workdir}", f"--only={what}"]
+    command = [sys.executable, __file__, f"--only={what}"]
+    command += [f"--workdir={options.workdir}"] if options.workdir else []
     result = subprocess.run(
         [*command, f"--long={options.long}"], text=True, check=True, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -102,7 +102,7 @@ def load(run: Path, row: str) -> Estimator:
     import audioslots_jax
 
     trained = audioslots_jax.load(run)
-    separator, seconds = trained.separator, trained.chunk / trained.sample_rate
+    separator, seconds = trained.separator, trained.crop / trained.sample_rate
     stft, asked = separator.front_end.stft, ORACLE.separator.front_end.stft
     if trained.sample_rate != SAMPLE_RATE:
         raise UserError(

@@ -174,6 +174,32 @@ def test_a_folder_may_bring_its_own_division(takes, tmp_path, origin, test_folde
     assert len(data.open(run.held_out).train.recordings) == 4
 
 
+@pytest.mark.parametrize("divided", [True, False])
+def test_folders_are_joined(takes, tmp_path, divided):
+    """Speakers of a folder without a division join the training of one that has it."""
+    parts = {"A/train": NAMES[:4], "A/dev": NAMES[4:10]} if divided else {"A": NAMES[:10]}
+    for part, names in (parts | {"B": NAMES[10:]}).items():
+        for name in names:
+            (tmp_path / part / name).mkdir(parents=True)
+            (tmp_path / part / name / "take.wav").symlink_to(takes / f"{name}-long.wav")
+    roots = f"{tmp_path / 'A'}, {tmp_path / 'B'}"
+    run = SpeakersData(root=roots, sample_rate=RATE).open()
+    held_out = {name for names in run.held_out.values() for name in names}
+    if divided:
+        assert held_out == set(parts["A/dev"])
+    else:  # as one folder with all of them
+        lay_out(takes, tmp_path / "all", set())
+        together = SpeakersData(root=str(tmp_path / "all"), sample_rate=RATE).open()
+        assert run.held_out == together.held_out
+    trained = recognised(run.train.batch(0, 0, range(120), 120).sources)
+    assert trained == set(NAMES) - held_out
+    (tmp_path / "B" / NAMES[0]).symlink_to(tmp_path / "B" / NAMES[12])
+    with pytest.raises(UserError, match=f"{NAMES[0]} is a speaker in .* and in another folder"):
+        SpeakersData(root=roots, sample_rate=RATE).open()
+    with pytest.raises(UserError, match="must name folders, divided by commas"):
+        SpeakersData(root=f"{tmp_path / 'A'},", sample_rate=RATE).open()
+
+
 def test_other_speakers_are_held_out_from_another_folder(takes, tmp_path):
     lay_out(takes, tmp_path / "train", {"s01"})
     lay_out(takes, tmp_path / "others", set())

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from audioslots_jax.audio import split
-from audioslots_jax.inference.stitching import BATCH, stitch
+from audioslots_jax.inference.stitching import BATCH, BATCH_SAMPLES, stitch
 
 LENGTH = 40
 HOPS = [40, 20, 10, 7]
@@ -93,3 +93,18 @@ def test_blocks_come_while_the_recording_does():
     for _ in range(20):
         given += next(stitched).shape[-1]
         assert read - given <= SPANS[10] - STEPS[10] + 100
+
+
+@pytest.mark.parametrize("share", [0.7, 1.5, 3.5, 40])
+def test_long_chunks_are_processed_few_at_a_time(share):
+    """So that memory is bounded, whatever the length of a chunk."""
+    length, seen = int(BATCH_SAMPLES / share), []
+    recording = noise(1, 3 * BATCH_SAMPLES + 5)
+
+    def process(chunks):
+        seen.append(chunks.shape)
+        return chunks[:, None]
+
+    stitched = stitch(process, blocks_of(recording, [100_000]), length, length // 2)
+    np.testing.assert_allclose(np.concatenate(list(stitched), axis=-1)[0], recording, atol=1e-5)
+    assert set(seen) == {(max(min(BATCH, int(share)), 1), 1, length)}

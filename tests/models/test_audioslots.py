@@ -16,6 +16,8 @@ MIXTURE = jax.random.normal(jax.random.key(1), (3, 128, 8), jnp.complex64)
 def made(slots=2):
     config = get_config().model
     config.slots = slots
+    config.encoder.update(blocks=(1, 1), widths=(8, 8), strides=(2, 2))
+    config.slot_module.layers = 2
     model = models.build(FrozenConfigDict(config), crop_frames=8)
     return model, *jax.jit(model.init_with_output)(jax.random.key(0), MIXTURE)
 

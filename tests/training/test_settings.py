@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from audioslots_jax import UserError
 from audioslots_jax.training.settings import check, complete
 from audioslots_jax.workdir import differences
-from configs import paper, speakers, voices
+from configs import compact, paper, voices
 
 IMPOSSIBLE = {
     "train.steps": (0, "at least 1"),
@@ -32,10 +32,12 @@ IMPOSSIBLE = {
     "stft.edges": ("round", "one of centred, chunk_edge"),
     "matching.solver": ("greedy", "one of scipy, optax, exhaustive"),
     "eval.mask": ("soft", "one of ibm, wiener"),
+    "eval.chunk_seconds": (0.01, "at least 0.1, or 0 for"),
+    "eval.overlap": (1.0, "above 0 and below 1"),
     "model.slots": (0, "at least data.sources"),
     "model.encoder.name": ("vgg", "one of resnet"),
     "model.encoder.groups": (3, "divide every width"),
-    "model.encoder.widths": ((8,), "as long as"),
+    "model.encoder.widths": ((8, 8), "as long as"),
     "model.encoder.blocks": ((1, 0), "at least 1"),
     "model.slot_module.heads": (3, "divide width"),
     "model.slot_module.layers": (0, "at least 1"),
@@ -91,7 +93,7 @@ def test_published_configs_are_possible(variations):
     assert config.matching.solver == "scipy"
 
 
-@pytest.mark.parametrize("module", [voices, speakers, paper])
+@pytest.mark.parametrize("module", [voices, compact, paper])
 def test_published_configs_leave_nothing_out(module):
     """Every field can be set on the command line, which takes those that are there alone."""
     config = module.get_config()
@@ -109,9 +111,23 @@ def test_text_where_a_number_belongs_is_named(tiny):
         check(complete(tiny))
 
 
-def test_a_misspelt_variation_is_named():
+@pytest.mark.parametrize("size", ["", "base", "large"])
+@pytest.mark.parametrize("data", ["", "libri2mix"])
+def test_sizes_of_the_compact_model_are_possible_on_any_data(size, data):
+    config = complete(compact.get_config(f"{size},{data}"))
+    check(config)
+    assert config.data.kind == (data or "speakers")
+
+
+def test_one_size_at_a_time():
+    with pytest.raises(UserError, match="either base or large"):
+        compact.get_config("base,large")
+
+
+@pytest.mark.parametrize("module", [paper, compact])
+def test_a_misspelt_variation_is_named(module):
     with pytest.raises(UserError, match="no variation two_seconds"):
-        paper.get_config("two_seconds")
+        module.get_config("two_seconds")
 
 
 def test_differences_name_what_matters(tiny):
@@ -120,7 +136,7 @@ def test_differences_name_what_matters(tiny):
     other.model.encoder.widths = (4, 4)
     other.data.workers = 5
     assert differences(tiny.to_dict(), other.to_dict()) == [
-        "model.encoder.widths ([8, 8] -> [4, 4])",
+        "model.encoder.widths ([8] -> [4, 4])",
         "train.learning_rate (0.003 -> 1.0)",
     ]
     assert not differences(json.loads(json.dumps(tiny.to_dict())), tiny.to_dict())

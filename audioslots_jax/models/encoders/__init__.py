@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 
+from audioslots_jax.models.encoders.frames import Frames
 from audioslots_jax.models.encoders.resnet import ResNet
 
-ENCODERS: dict[str, type[nn.Module]] = {"resnet": ResNet}
+ENCODERS: dict[str, type[nn.Module]] = {"resnet": ResNet, "frames": Frames}

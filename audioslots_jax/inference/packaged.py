@@ -1,0 +1,69 @@
+"""Models that travel: the parameters alone, in half precision, beside the config of their run."""
+
+import json
+import shutil
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audioslots_jax.errors import UserError
+from audioslots_jax.workdir import CONFIG, DATA
+
+COMPACT = Path(__file__).parents[1] / "weights" / "compact"  # what the package itself brings
+PARAMETERS, CARD = "parameters.npz", "card.json"
+DAMAGE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+
+
+def export(params: Any, config: dict[str, Any], workdir: Path, folder: Path, card: Any) -> None:
+    """Writes what `load` needs into a new folder.
+
+    Args:
+      params: of the model; none but those that separating uses.
+      config: that describes this model; paths of recordings are left out.
+      workdir: of the run, for what it remembers of its data.
+      folder: to be made.
+      card: what is to be known of the model, as JSON: its ``step`` and ``score``, and the rest.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {name: np.asarray(array, np.float16) for name, array in _flat(params).items()}
+    np.savez_compressed(folder / PARAMETERS, **arrays)  # type: ignore[arg-type]
+    data = {k: v for k, v in config["data"].items() if k not in ("root", "eval_root")}
+    (folder / CONFIG).write_text(json.dumps({**config, "data": data}, indent=2) + "\n")
+    shutil.copy(workdir / DATA, folder / DATA)
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+
+def read(folder: Path, like: Any) -> tuple[Any, int, float | None]:
+    """Returns the parameters of an exported model, of the shapes of ``like``, its step and score.
+
+    Raises:
+      UserError: if they cannot be read, or are of another model.
+    """
+    try:
+        with open(folder / PARAMETERS, "rb") as opened, np.load(opened) as file:
+            arrays = {name: file[name] for name in file.files}
+        shapes = {name: array.shape for name, array in _flat(like).items()}
+        if shapes != {name: array.shape for name, array in arrays.items()}:
+            raise ValueError("it holds another model than config.json describes")
+    except DAMAGE as error:
+        raise UserError(f"{folder / PARAMETERS} cannot be read ({error}).") from None
+    try:
+        card = json.loads((folder / CARD).read_text())
+        step, score = int(card["step"]), card["score"]
+    except (*DAMAGE, TypeError) as error:
+        raise UserError(f"{folder / CARD} cannot be read ({error}).") from None
+    leaves, tree = jax.tree.flatten(like)
+    names = list(_flat(like))
+    params = [jnp.asarray(arrays[n], leaf.dtype) for n, leaf in zip(names, leaves, strict=True)]
+    return jax.tree.unflatten(tree, params), step, score
+
+
+def _flat(params: Any) -> dict[str, Any]:
+    """Returns arrays by names such as ``params/encoder/input/kernel``, in the order of the tree."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in leaves}

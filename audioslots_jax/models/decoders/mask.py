@@ -1,0 +1,42 @@
+"""A decoder that paints masks: every slot takes its part of what the encoder knows of a frame."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from audioslots_jax.models.interface import Features, Masks, only_frames
+
+
+class MaskDecoder(nn.Module):
+    """A decoder of complex masks of the mixture's spectrogram.
+
+    The encoder's frames go through a dense layer, whose units every slot multiplies: a slot is a
+    gate over them, and nothing reaches a mask without passing it. A second dense layer, shared by
+    all slots, makes the masks. What they lack of 1 in every cell is divided among them then, so
+    that the estimates add up to the mixture (Wisdom et al. 2019, mixture consistency).
+
+    Attributes:
+      dtype: of the products; parameters and masks are float32.
+    """
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        slots: Float[Array, "batch slot embedding"],
+        size: tuple[int, int],
+        features: Features,
+    ) -> Masks:
+        """Returns complex masks of ``size`` (frequency bins, frames), one per slot."""
+        frequencies, _ = size
+        hidden = nn.Dense(slots.shape[-1], dtype=self.dtype, name="hidden")(only_frames(features))
+        gated = hidden[:, None] * slots[:, :, None].astype(self.dtype)
+        parts = nn.Dense(2 * frequencies, dtype=self.dtype, name="output")(gated)
+        parts = jnp.swapaxes(parts.astype(jnp.float32), 2, 3)
+        real, imaginary = jnp.split(parts, 2, axis=2)
+        masks = jax.lax.complex(real, imaginary)
+        missing = 1 - jnp.sum(masks, axis=1, keepdims=True)
+        return Masks(masks + missing / slots.shape[1])

@@ -1,0 +1,130 @@
+"""Learns to separate two people who speak at once, from a folder of speakers.
+
+    audioslots prepare DIR --output STORE --sample-rate=8000
+    python main.py --config=configs/compact.py --config.data.root=STORE --workdir=runs/compact
+
+``DIR`` holds a folder per speaker; it can be the data.root itself, at a lower speed. Several are
+joined: --config.data.root=STORE,OTHER. Variations, alone or together:
+
+    --config=configs/compact.py:base          for one GPU of 30 minutes
+    --config=configs/compact.py:large         for a pod: sizes, steps and batch on paper only
+    --config=configs/compact.py:libri2mix     Libri2Mix at 16 kHz with dynamic mixing (from a store)
+"""
+
+from ml_collections import ConfigDict
+
+from audioslots_jax import UserError
+
+VARIATIONS = ("base", "large", "libri2mix")
+
+
+def get_config(variations: str = "") -> ConfigDict:
+    """The experiment; ``variations`` are names in `VARIATIONS`, divided by commas."""
+    chosen = set(filter(None, variations.split(",")))
+    if unknown := chosen - set(VARIATIONS):
+        raise UserError(
+            f"configs/compact.py has no variation {', '.join(sorted(unknown))}; "
+            f"it has {', '.join(VARIATIONS)}."
+        )
+    if {"base", "large"} <= chosen:
+        raise UserError("configs/compact.py is either base or large, not both.")
+    config = ConfigDict()
+    config.seed = 0
+    config.mesh = "data"  # or fsdp: parameters and optimiser divided over the devices
+    config.precision = "float32"  # or bfloat16: of activations and products
+    config.profile = 0  # steps to trace
+    config.data = ConfigDict(
+        {
+            "kind": "speakers",
+            "root": "",
+            "eval_root": "",
+            "sources": 2,
+            "sample_rate": 8000,
+            "crop_seconds": 2.0,
+            "workers": 1,
+        }
+    )
+    config.stft = ConfigDict({"window": 512, "hop": 256, "edges": "centred", "power": 0.3})
+    config.model = ConfigDict(
+        {
+            "slots": 2,
+            "encoder": {
+                "name": "frames",
+                "width": 192,
+                "blocks": 8,
+                "cycle": 8,
+                "embedding": 12,
+                "embedding_block": 6,
+            },
+            "slot_module": {"name": "gated_pooling", "slot_size": 384},
+            "decoder": {"name": "mask"},
+        }
+    )
+    config.objectives = ConfigDict(
+        {"matched_snr": {"weight": 1.0, "limit_db": 30.0}, "affinity": {"weight": 10.0}}
+    )
+    config.matching = ConfigDict({"solver": "exhaustive"})
+    config.optimizer = ConfigDict({"name": "muon", "beta": 0.95, "consistent_rms": 0.2})
+    config.train = ConfigDict(
+        {
+            "steps": 1500,
+            "batch_size": 16,
+            "learning_rate": 3e-3,
+            "warmup_steps": 50,
+            "clip_norm": 0.0,
+            "micro_batches": 1,
+            "ema_decay": 0.0,
+            "remat_decoder": False,
+            "log_every": 50,
+            "eval_every": 500,
+            "checkpoint_every": 250,
+            "keep_checkpoints": 2,
+        }
+    )
+    config.eval = ConfigDict(
+        {
+            "mixtures": 96,
+            "mask": "wiener",  # of decoders of magnitudes; this one paints its own masks
+            "chunk_seconds": 30.0,
+            "overlap": 0.2,
+            "examples": 4,
+            "evaluators": ("separation", "oracle_masks"),
+        }
+    )
+    if "base" in chosen:
+        config.precision = "bfloat16"
+        config.data.crop_seconds = 3.0
+        config.data.workers = 8
+        config.model.encoder.update(width=512, blocks=16, embedding_block=12)
+        config.model.slot_module.slot_size = 1024
+        config.train.update(steps=20_000, batch_size=64, warmup_steps=500, learning_rate=2e-3)
+        config.train.update(log_every=100, eval_every=2000, checkpoint_every=1000)
+        config.eval.mixtures = 512
+    if "large" in chosen:
+        config.precision = "bfloat16"
+        config.data.crop_seconds = 4.0
+        config.data.workers = 16
+        config.model.encoder.update(width=768, blocks=32, embedding_block=24)
+        config.model.slot_module.slot_size = 1536
+        config.train.update(steps=200_000, batch_size=256, warmup_steps=2000, learning_rate=1e-3)
+        config.train.update(log_every=100, eval_every=5000, checkpoint_every=1000)
+        config.eval.mixtures = 512
+    if "libri2mix" in chosen:
+        kept = {name: config.data[name] for name in ("crop_seconds", "workers")}
+        config.data = ConfigDict(
+            {
+                "kind": "libri2mix",
+                "root": "",
+                "split": "train-360",
+                "eval_split": "dev",
+                "test_split": "test",
+                "mixing": "dynamic",
+                "silence": "redraw",
+                "allow_missing": False,
+                "sources": 2,
+                "sample_rate": 16000,
+                **kept,
+            }
+        )
+        config.stft.update(window=1024, hop=512)
+    return config

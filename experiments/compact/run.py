@@ -1,0 +1,90 @@
+"""Makes the model that comes with the package, from recordings to weights; see README.md.
+
+python experiments/compact/run.py --speakers=DIR --more=DIR --librimix=DIR --workdir=WORK
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+from absl import logging
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import audioslots_jax
+from audioslots_jax.data.prepare import prepare
+from audioslots_jax.inference import packaged
+from experiments.compact.export import export
+from experiments.compact.score import card, dev_mixtures, official_mixtures
+
+ROOT = Path(__file__).parents[2]
+RATE = 8000
+RECIPE = """
+    --config.data.crop_seconds=3.0 --config.train.steps=8000 --config.train.warmup_steps=100
+    --config.train.learning_rate=2.5e-3 --config.train.eval_every=1000
+    --config.train.log_every=100
+""".split()
+LICENSE = (
+    "The weights may be used under the license of audioslots_jax. They were trained on LibriSpeech "
+    "(Panayotov et al. 2015, CC BY 4.0) and speechocean762 (Zhang et al. 2021)."
+)
+
+
+def main() -> None:
+    """Packs, trains (or goes on training), scores and exports."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--speakers", type=Path, required=True, help="with train/ and dev/, a folder per speaker")
+    add("--more", type=Path, required=True, help="a folder per speaker, for training alone")
+    add("--librimix", type=Path, required=True, help="official test mixtures, for the last score")
+    add("--workdir", type=Path, required=True, help="for stores and the run")
+    add("--output", type=Path, default=packaged.COMPACT, help="for the weights and their card")
+    options, flags = parser.parse_known_args()
+    logging.set_verbosity(logging.ERROR)
+    stores = {name: options.workdir / name for name in ("speakers", "more")}
+    for name, store in stores.items():
+        print(prepare(getattr(options, name), store, RATE))
+    run = options.workdir / "run"
+    train = [sys.executable, str(ROOT / "main.py"), f"--config={ROOT / 'configs' / 'compact.py'}"]
+    root = f"--config.data.root={stores['speakers']},{stores['more']}"
+    subprocess.run([*train, root, f"--workdir={run}", *RECIPE, *flags], check=True)
+    ship(run, stores["speakers"] / "dev", options.librimix, options.output)
+
+
+def ship(run: Path, dev: Path, librimix: Path, output: Path) -> None:
+    """Scores a run and exports its model; the official mixtures are scored here alone."""
+    separator = audioslots_jax.load(run)
+    lines = map(json.loads, (run / "speed.jsonl").read_text().splitlines())
+    last, seconds = 0, 0.0
+    for line in lines:
+        seconds += max(line["step"] - last, 0) / line["speed/steps_per_second"]
+        last = max(last, line["step"])
+    about = {
+        "license": LICENSE,
+        "data": "LibriSpeech train-clean, 241 speakers, 4.45 h; speechocean762, 250 speakers, "
+        "5.68 h; mixed anew in every step, at levels that differ by up to 8 dB",
+        "hours_of_training": round(seconds / 3600, 2),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, jax on "
+        f"{jax.devices()[0].device_kind}",
+        "parameters_of_the_training": sum(x.size for x in jax.tree.leaves(separator.params)),
+        "speakers_who_chose_the_checkpoint": "half of those in dev",
+    }
+    export(separator, run, about, output)
+    # What is scored is what travels.
+    model = audioslots_jax.load(output)
+    scores = {
+        "dev_3_seconds": card(model, dev_mixtures(dev, RATE, 192)),
+        "libri2mix_test_min": card(model, official_mixtures(librimix, RATE, 60)),
+    }
+    path = output / packaged.CARD
+    path.write_text(json.dumps(json.loads(path.read_text()) | scores, indent=2) + "\n")
+    print(path.read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Models that travel."""
+
+import json
+
+import fast_bss_eval
+import numpy as np
+import pytest
+import soundfile
+
+from audioslots_jax import UserError, cli, load
+from audioslots_jax.data.libri2mix import Libri2Mix
+from audioslots_jax.inference import packaged
+from audioslots_jax.workdir import DataRecord
+from tests.runs import make_run
+from tests.tiny import get_config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    make_run(workdir, get_config(), record=DataRecord("", 0.05, {}))
+    return workdir
+
+
+@pytest.fixture
+def exported(run, tmp_path):
+    separator = load(run)
+    card = {"step": 7, "score": 1.5, "data": "nothing"}
+    packaged.export(separator.params, separator.config, run, tmp_path / "model", card)
+    return tmp_path / "model"
+
+
+def test_an_exported_model_separates_as_its_run(run, exported):
+    noise = np.random.default_rng(0).normal(0, 0.1, 4000).astype(np.float32)
+    found, expected = (load(folder)(noise, 8000) for folder in (exported, run))
+    assert (load(exported).step, load(exported).score) == (7, 1.5)
+    assert load(exported).level == 0.05
+    error = np.sum((found - expected) ** 2) / np.sum(expected**2)
+    assert 0 < error < 1e-4, "half precision, and no more than that"
+    sizes = {path.name: path.stat().st_size for path in exported.iterdir()}
+    values = sum(np.size(x) for x in packaged._flat(load(run).params).values())
+    assert sizes["parameters.npz"] < 2 * values + 300 * len(packaged._flat(load(run).params))
+    assert str(run) not in (exported / "config.json").read_text()
+
+
+def test_damage_is_one_sentence(exported):
+    config = json.loads((exported / "config.json").read_text())
+    config["model"]["decoder"]["width"] = 9
+    (exported / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"parameters.npz cannot be read \(it holds another model"):
+        load(exported)
+    whole = (exported / "parameters.npz").read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 255
+    for damaged in (b"", b"PK", whole[: len(whole) // 2], bytes(flipped)):
+        (exported / "parameters.npz").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"parameters.npz cannot be read \("):
+            load(exported)
+
+
+def test_a_damaged_card_is_named(exported):
+    for damaged in ("", "[]", '{"step": null, "score": 1}'):
+        (exported / "card.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"card.json cannot be read \("):
+            load(exported)
+
+
+def test_a_package_without_its_model_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(packaged, "COMPACT", tmp_path)
+    with pytest.raises(UserError, match=r"comes with the package is missing.*--workdir"):
+        load()
+
+
+def test_the_package_brings_a_model_of_at_most_8_mb():
+    files = list(packaged.COMPACT.iterdir())
+    assert {path.name for path in files} == {
+        "parameters.npz",
+        "config.json",
+        "data.json",
+        "card.json",
+    }
+    assert sum(path.stat().st_size for path in files) <= 8e6
+    card = json.loads((packaged.COMPACT / "card.json").read_text())
+    assert {"license", "data", "step", "score"} <= card.keys()
+
+
+def test_it_separates_official_mixtures_without_a_workdir(speech, tmp_path, monkeypatch):
+    """Through the command, as files at 16 kHz, against what an independent library measures."""
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    mixtures = Libri2Mix(speech / "librimix", "test", "min", allow_missing=True)[:3]
+    for number, whole in enumerate(mixtures):
+        soundfile.write(tmp_path / f"{number}.wav", whole.mixture, 16000)
+    inputs = [str(tmp_path / f"{number}.wav") for number in range(3)]
+    assert cli.main(["separate", *inputs, "--output", str(tmp_path / "out")]) == 0
+    gains = []
+    for number, whole in enumerate(mixtures):
+        slots = [soundfile.read(tmp_path / "out" / f"{number}_{i}.wav") for i in (1, 2)]
+        assert {(len(audio), rate) for audio, rate in slots} == {(len(whole.mixture), 16000)}
+        estimates, sources = np.stack([audio for audio, _ in slots]), whole.sources
+        before = fast_bss_eval.si_sdr(sources, np.stack([whole.mixture] * 2), zero_mean=True)
+        after = fast_bss_eval.si_sdr(sources, estimates.astype(np.float32), zero_mean=True)
+        gains.append(np.mean(after - before))
+    assert np.mean(gains) >= 4, gains
