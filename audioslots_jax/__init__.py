@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # What loads a run needs Orbax, which takes a second to import.
+    # It needs libraries that read and resample audio, which models do without.
     if name == "load":
         from audioslots_jax.inference import load
 

@@ -20,13 +20,13 @@ DAMAGE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.erro
 
 
 def export(params: Any, config: dict[str, Any], workdir: Path, folder: Path, card: Any) -> None:
-    """Writes what `load` needs into a new folder.
+    """Writes what `load` needs into a folder.
 
     Args:
       params: of the model; none but those that separating uses.
       config: that describes this model; paths of recordings are left out.
       workdir: of the run, for what it remembers of its data.
-      folder: to be made.
+      folder: made if it does not exist.
       card: what is to be known of the model, as JSON: its ``step`` and ``score``, and the rest.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,8 +47,8 @@ def read(folder: Path, like: Any) -> tuple[Any, int, float | None]:
     try:
         with open(folder / PARAMETERS, "rb") as opened, np.load(opened) as file:
             arrays = {name: file[name] for name in file.files}
-        shapes = {name: array.shape for name, array in _flat(like).items()}
-        if shapes != {name: array.shape for name, array in arrays.items()}:
+        wanted = _flat(like)
+        if {n: x.shape for n, x in wanted.items()} != {n: x.shape for n, x in arrays.items()}:
             raise ValueError("it holds another model than config.json describes")
     except DAMAGE as error:
         raise UserError(f"{folder / PARAMETERS} cannot be read ({error}).") from None
@@ -57,10 +57,8 @@ def read(folder: Path, like: Any) -> tuple[Any, int, float | None]:
         step, score = int(card["step"]), card["score"]
     except (*DAMAGE, TypeError) as error:
         raise UserError(f"{folder / CARD} cannot be read ({error}).") from None
-    leaves, tree = jax.tree.flatten(like)
-    names = list(_flat(like))
-    params = [jnp.asarray(arrays[n], leaf.dtype) for n, leaf in zip(names, leaves, strict=True)]
-    return jax.tree.unflatten(tree, params), step, score
+    params = [jnp.asarray(arrays[name], leaf.dtype) for name, leaf in wanted.items()]
+    return jax.tree.unflatten(jax.tree.structure(like), params), step, score
 
 
 def _flat(params: Any) -> dict[str, Any]:

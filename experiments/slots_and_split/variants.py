@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from audioslots_jax.models import Features, Masks, Slots
 from audioslots_jax.models.decoders import DECODERS
+from audioslots_jax.models.decoders.mask import complex_masks
 from audioslots_jax.models.slots import SLOT_MODULES
+from audioslots_jax.models.slots.gated_pooling import own_units
 
 
 class Queries(nn.Module):
@@ -30,8 +31,7 @@ class Queries(nn.Module):
         key: Any = None,
     ) -> Slots:
         """Returns the same slots for every mixture."""
-        shape = (self.slots, self.slot_size)
-        learned = self.param("queries", lambda _, shape: parts(*shape), shape)
+        learned = self.param("queries", own_units, (self.slots, self.slot_size))
         slots = jnp.broadcast_to(learned[None], (len(features.grid), *learned.shape))
         return Slots(slots if queries is None else queries)
 
@@ -81,15 +81,7 @@ class Split(nn.Module):
         count, frequencies = slots.shape[1], size[0]
         made = nn.Dense(count * 2 * frequencies, name="output")(features.grid[:, 0])
         made = made.reshape(*made.shape[:2], count, 2 * frequencies)
-        real, imaginary = jnp.split(jnp.transpose(made, (0, 2, 3, 1)), 2, axis=2)
-        masks = jax.lax.complex(real, imaginary)
-        return Masks(masks + (1 - jnp.sum(masks, axis=1, keepdims=True)) / count)
-
-
-def parts(slots: int, units: int) -> Float[Array, "slot unit"]:
-    """Returns gates that open a part of the units each."""
-    opened: Array = jnp.repeat(jnp.eye(slots), units // slots, axis=1)
-    return opened
+        return complex_masks(jnp.swapaxes(made, 1, 2))
 
 
 OWN: dict[str, tuple[dict[str, Callable], Callable]] = {

@@ -34,9 +34,15 @@ class MaskDecoder(nn.Module):
         frequencies, _ = size
         hidden = nn.Dense(slots.shape[-1], dtype=self.dtype, name="hidden")(only_frames(features))
         gated = hidden[:, None] * slots[:, :, None].astype(self.dtype)
-        parts = nn.Dense(2 * frequencies, dtype=self.dtype, name="output")(gated)
-        parts = jnp.swapaxes(parts.astype(jnp.float32), 2, 3)
-        real, imaginary = jnp.split(parts, 2, axis=2)
-        masks = jax.lax.complex(real, imaginary)
-        missing = 1 - jnp.sum(masks, axis=1, keepdims=True)
-        return Masks(masks + missing / slots.shape[1])
+        return complex_masks(nn.Dense(2 * frequencies, dtype=self.dtype, name="output")(gated))
+
+
+def complex_masks(parts: Float[Array, "batch slot time part"]) -> Masks:
+    """Returns masks (batch, slot, frequency, time) that add up to 1 over the slots.
+
+    Half of the ``parts`` of a frame are real parts, by frequency, and half imaginary ones.
+    """
+    real, imaginary = jnp.split(jnp.swapaxes(parts.astype(jnp.float32), 2, 3), 2, axis=2)
+    masks = jax.lax.complex(real, imaginary)
+    missing = 1 - jnp.sum(masks, axis=1, keepdims=True)
+    return Masks(masks + missing / masks.shape[1])

@@ -52,10 +52,11 @@ class Frames(nn.Module):
         x = nn.Dense(self.width, dtype=self.dtype, name="input")(jnp.swapaxes(parts, 1, 2))
         x = x.astype(jnp.float32)
         loudness = jnp.mean(jnp.abs(mixture), axis=1)
+        heard = loudness > 0
         named: dict[str, Array] = {"loudness": loudness}
         for block in range(1, self.blocks + 1):
             dilation = 2 ** ((block - 1) % self.cycle)
-            x = FrameBlock(dilation, self.dtype, name=f"block{block}")(x, loudness > 0)
+            x = FrameBlock(dilation, self.dtype, name=f"block{block}")(x, heard)
             named[f"block{block}"] = x
             if self.embedding and block == self.embedding_block:
                 cells = nn.Dense(frequencies * self.embedding, dtype=self.dtype, name="embedding")

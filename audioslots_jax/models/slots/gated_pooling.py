@@ -1,11 +1,10 @@
 """Slots that pool what their own gates let through.
 
-The frames of an encoder of frames hold all voices at once, so slots that attend to frames cannot
-tell the voices apart. Here a slot is a gate over the units of a hidden layer of every frame: it
-starts as a learned query, looks at the recording through itself, and is moved by the mean of what
-it sees. Queries start with units of their own each, which makes the model as easy to train as a
-network with one output per source ("a split"), of which this is the generalisation: gates that know
-the whole recording.
+A frame of an encoder of frames holds all voices at once, so attending to some frames and not to
+others does not tell them apart. Here a slot is a gate over the units of a hidden layer of every
+frame: it starts as a learned query, looks at the recording through itself, and is moved by the mean
+of what it sees. Queries start with units of their own each, so that the model starts as a network
+with one output per source ("a split").
 """
 
 from collections.abc import Iterator
@@ -55,7 +54,7 @@ class GatedPooling(nn.Module):
         """
         del key
         frames = only_frames(features)
-        learned = self.param("queries", _parts, (self.slots, self.slot_size))
+        learned = self.param("queries", own_units, (self.slots, self.slot_size))
         start = jnp.broadcast_to(learned[None], (len(frames), *learned.shape))
         gates = start if queries is None else queries
         hidden = nn.Dense(self.slot_size, dtype=self.dtype, name="hidden")(frames)
@@ -71,7 +70,7 @@ class GatedPooling(nn.Module):
         return Slots(gates + change)
 
 
-def _parts(
+def own_units(
     key: Key[Array, ""], shape: tuple[int, int], dtype: DTypeLike = jnp.float32
 ) -> Float[Array, "slot unit"]:
     """Returns queries that open a part of the units each."""
