@@ -2,7 +2,7 @@
 
     python main.py --config=configs/voices.py --workdir=runs/voices
 
-5 minutes on two CPU cores (7.5 on slower ones), 11.1 dB SI-SNRi on 128 validation mixtures; oracle
+5 minutes on two CPU cores (8.4 on slower ones), 11.1 dB SI-SNRi on 128 validation mixtures; oracle
 masks reach 17.9 dB (seed 0, crops of 0.5 s at 8 kHz, 2.05 M parameters, a virtual machine on an AMD
 EPYC).
 """
