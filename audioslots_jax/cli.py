@@ -103,8 +103,8 @@ def _separate(arguments: argparse.Namespace) -> int:
                 raise UserError(f"{path}: its files would overwrite an input or another's files.")
             picture = outputs[0].parent / f"{path.name}.png" if arguments.report else None
             rate = separate_file(separator, path, outputs, arguments.channels == "mix", picture)
-            lost = f"; nothing above {separator.sample_rate // 2} Hz, which the model cannot hear"
-            print(f"{path}: {', '.join(map(str, outputs))}{lost * (rate > separator.sample_rate)}")
+            rule = f"; by a rule above {separator.sample_rate // 2} Hz, which the model cannot hear"
+            print(f"{path}: {', '.join(map(str, outputs))}{rule * (rate > separator.sample_rate)}")
         except UserError as error:
             _say(error)
             failed = True

@@ -57,7 +57,7 @@ def get_config(variations: str = "") -> ConfigDict:
                 "name": "frames",
                 "width": 192,
                 "blocks": 8,
-                "cycle": 8,
+                "cycle": 6,
                 "embedding": 12,
                 "embedding_block": 6,
             },
@@ -69,7 +69,9 @@ def get_config(variations: str = "") -> ConfigDict:
         {"matched_snr": {"weight": 1.0, "limit_db": 30.0}, "affinity": {"weight": 10.0}}
     )
     config.matching = ConfigDict({"solver": "exhaustive"})
-    config.optimizer = ConfigDict({"name": "muon", "beta": 0.95, "consistent_rms": 0.2})
+    config.optimizer = ConfigDict(
+        {"name": "muon", "beta": 0.95, "consistent_rms": 0.2, "iterations": 3}
+    )
     config.train = ConfigDict(
         {
             "steps": 1500,

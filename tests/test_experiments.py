@@ -75,6 +75,19 @@ def test_blind_stitching(written, tmp_path_factory):
     assert rows[-1].startswith("| the truth (oracle stitching) |")
 
 
+def test_high_band(written, tmp_path_factory):
+    """Two speakers whose sound reaches above the band of a model of 8 kHz."""
+    folder = tmp_path_factory.mktemp("speakers")
+    for name in "ab":
+        (folder / name).mkdir()
+        noise = np.random.default_rng(ord(name)).normal(0, 0.1, 4 * 16_000)
+        soundfile.write(folder / name / "1.wav", noise, 16_000)
+    workdir = tmp_path_factory.mktemp("run")
+    make_run(workdir, get_config())
+    table = written(load("high_band"), f"--data={folder}", f"--workdir={workdir}", "--mixtures=2")
+    assert len(re.findall(r"^\| .* -?[\d.]+ ± [\d.]+ dB \|$", table, re.MULTILINE)) == 3
+
+
 def test_separation_speed(tmp_path):
     """Its measurements; the script makes each in a process of its own."""
     make_run(tmp_path, get_config())

@@ -93,8 +93,9 @@ class RecordingSeparator:
 
         Returns:
           One recording per slot, as long as the input, at its rate and level: (slot, channel,
-          sample), or (slot, sample) for samples of shape (sample,). For blocks, an iterator over
-          blocks, which come later than their input and are of other lengths.
+          sample), or (slot, sample) for samples of shape (sample,). What lies above the model's
+          band is divided by a rule, see `high_band`. For blocks, an iterator over blocks, which
+          come later than their input and are of other lengths.
 
         Raises:
           UserError: if a file cannot be read, samples are not finite or far beyond full scale, or
@@ -127,29 +128,40 @@ class RecordingSeparator:
                 f"{name}: its sampling rate is {sample_rate} Hz; it must be from {RATES[0]} to "
                 f"{RATES[1]} Hz."
             )
-        taken = given = channels = 0
+        heard: list[Waveform] = []  # of the recording, and not yet given back
 
-        def counted() -> Iterator[Waveform]:
-            nonlocal taken, channels
+        def kept() -> Iterator[Waveform]:
             for block in _checked(blocks, sample_rate, name):
-                channels = len(block)
-                taken += block.shape[1]
+                heard.append(block)
                 yield block
 
-        separated = self._separate(_resample(counted(), sample_rate, self.sample_rate))
-        flat = (block.reshape(-1, block.shape[2]) for block in separated)
-        for block in _resample(flat, self.sample_rate, sample_rate):
-            if not np.isfinite(block).all():
-                raise UserError(
-                    f"{name}: near {given / sample_rate:.2f} s the model gives samples that are "
-                    "not finite; separate with another run."
-                )
-            # Resampling there and back may add a sample at the end, or lose one.
-            kept = block[:, : taken - given]
-            given += kept.shape[1]
-            yield kept.reshape(self.separator.slots, channels, kept.shape[1])
-        if given < taken:
-            yield np.zeros((self.separator.slots, channels, taken - given), np.float32)
+        def pairs() -> Iterator[tuple[Waveform, Separated]]:
+            given = 0
+            separated = self._separate(_resample(kept(), sample_rate, self.sample_rate))
+            flat = (block.reshape(-1, block.shape[2]) for block in separated)
+            for block in _resample(flat, self.sample_rate, sample_rate):
+                if not np.isfinite(block).all():
+                    raise UserError(
+                        f"{name}: near {given / sample_rate:.2f} s the model gives samples that "
+                        "are not finite; separate with another run."
+                    )
+                waiting = np.concatenate(heard, axis=1)
+                # Resampling there and back may add a sample at the end, or lose one.
+                count = min(block.shape[1], waiting.shape[1])
+                given += count
+                heard[:] = [waiting[:, count:]]
+                if count:
+                    shape = (self.separator.slots, len(waiting), count)
+                    yield waiting[:, :count], block[:, :count].reshape(shape)
+            if heard and heard[0].size:
+                yield heard[0], np.zeros((self.separator.slots, *heard[0].shape), np.float32)
+
+        if sample_rate > self.sample_rate:
+            from audioslots_jax.inference.high_band import share_rest  # and SciPy's filters
+
+            yield from share_rest(pairs(), sample_rate, self.sample_rate / 2)
+        else:
+            yield from (estimates for _, estimates in pairs())
 
     def _separate(self, blocks: Iterable[Waveform]) -> Iterator[Separated]:
         """Separates blocks at the model's rate."""

@@ -39,9 +39,10 @@ class Affinity:
         embeddings = estimates.named["embeddings"].astype(jnp.float32)
         norms = jnp.sqrt(jnp.sum(jnp.square(embeddings), axis=-1, keepdims=True) + SMALLEST**2)
         cells = (embeddings / norms).reshape(len(embeddings), -1, embeddings.shape[-1])
-        weights = self.front_end.magnitudes(batch.mixture).reshape(len(cells), -1)
+        weights = self.front_end.magnitudes(batch.mixture)
+        weights = jnp.swapaxes(weights, 1, 2).reshape(len(cells), -1)
         magnitudes = self.front_end.magnitudes(batch.sources)
-        magnitudes = jnp.moveaxis(magnitudes, 1, -1).reshape(*cells.shape[:2], -1)
+        magnitudes = jnp.transpose(magnitudes, (0, 3, 2, 1)).reshape(*cells.shape[:2], -1)
         # One cell is one source's: the loudest there.
         loudest = jnp.argmax(magnitudes, axis=-1, keepdims=True)
         owners = (loudest == jnp.arange(magnitudes.shape[-1])[None, None]).astype(jnp.float32)

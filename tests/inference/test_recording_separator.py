@@ -146,6 +146,13 @@ def test_other_rates_come_back_at_their_own(separator, rate):
             np.testing.assert_allclose(slots.sum(axis=0)[inner], tone[inner], atol=2e-3)
 
 
+@pytest.mark.parametrize("rate", [8001, 44_100])
+def test_what_the_model_cannot_hear_is_not_lost(separator, rate):
+    recording = noise(2, 2 * rate + 7)
+    slots = separator(recording, rate)
+    np.testing.assert_allclose(slots.sum(axis=0), recording, atol=1e-5)
+
+
 def test_channels_are_separated_alike(separator):
     """The same sound, softer in the second channel, and silence in the third."""
     recording = noise(20_000)

@@ -49,7 +49,7 @@ def test_a_frame_depends_on_its_neighbours_alone(encode):
 
 def test_embeddings_are_of_cells_and_only_where_they_are_asked_for(encode):
     found = encode(jnp.ones((2, 6, 20), jnp.complex64)).named
-    assert found["embeddings"].shape == (2, 6, 20, 4)
+    assert found["embeddings"].shape == (2, 20, 6, 4)
     assert set(found) == {"block1", "block2", "block3", "embeddings", "loudness"}
     without = make(ENCODERS, {"name": "frames", "width": 8, "blocks": 2, "embedding": 0}, "encoder")
     shape = jax.eval_shape(without.init, jax.random.key(0), jnp.zeros((1, 6, 9), jnp.complex64))

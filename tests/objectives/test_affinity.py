@@ -35,7 +35,7 @@ def loss(sources, embeddings):
 def test_embeddings_that_point_to_the_loudest_source_cost_nothing():
     """Of any length, and in any directions that are at right angles."""
     sources = jax.random.normal(jax.random.key(0), (2, 2, 64))
-    loudest = np.argmax(FRONT_END.magnitudes(sources), axis=1)
+    loudest = np.swapaxes(np.argmax(FRONT_END.magnitudes(sources), axis=1), 1, 2)
     directions = np.array([[3.0, 4.0, 0.0], [-0.4, 0.3, 0.0]], np.float32)
     np.testing.assert_allclose(loss(sources, jnp.asarray(directions[loudest])), 0, atol=1e-6)
     assert loss(sources, jnp.asarray(directions[1 - loudest])).max() < 1e-6
@@ -45,7 +45,8 @@ def test_embeddings_that_point_to_the_loudest_source_cost_nothing():
 def test_silence_has_a_gradient():
     for level in (0.0, 1e-9):
         sources = level * jax.random.normal(jax.random.key(0), (2, 2, 64))
-        shape = (*FRONT_END.magnitudes(sources)[:, 0].shape, 3)
+        batch, frequencies, times = FRONT_END.magnitudes(sources)[:, 0].shape
+        shape = (batch, times, frequencies, 3)
         for embeddings in (jnp.zeros(shape), jnp.ones(shape)):
             gradient = jax.grad(lambda x, s=sources: loss(s, x).sum())(embeddings)
             assert np.isfinite(gradient).all()

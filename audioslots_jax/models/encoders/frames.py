@@ -24,7 +24,8 @@ class Frames(nn.Module):
       blocks: number of blocks; the dilation doubles from each to the next.
       cycle: blocks after which it begins with 1 again. Dilations as long as a crop learn nothing.
       embedding: size of an embedding of every cell of the spectrogram, offered to the objective
-        `affinity` under the name ``"embeddings"``; 0 for none.
+        `affinity` under the name ``"embeddings"``, as (batch, time, frequency, embedding); 0 for
+        none.
       embedding_block: whose output the embeddings are made of.
       dtype: of the products; parameters and the sums of blocks are float32.
     """
@@ -61,7 +62,6 @@ class Frames(nn.Module):
             if self.embedding and block == self.embedding_block:
                 cells = nn.Dense(frequencies * self.embedding, dtype=self.dtype, name="embedding")
                 values = cells(nn.LayerNorm(name="embedding_norm")(x))
-                shape = (batch, times, frequencies, self.embedding)
-                named["embeddings"] = jnp.swapaxes(values.reshape(shape), 1, 2)
+                named["embeddings"] = values.reshape(batch, times, frequencies, self.embedding)
         x = nn.LayerNorm(name="norm")(x)
         return Features(x[:, None], centres(times), named)
