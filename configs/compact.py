@@ -19,18 +19,14 @@ dB. Variations, one size and its data together, none of which has been trained y
 from ml_collections import ConfigDict
 
 from audioslots_jax import UserError
+from audioslots_jax.variations import parse
 
 VARIATIONS = ("base", "large", "libri2mix")
 
 
 def get_config(variations: str = "") -> ConfigDict:
     """The experiment; ``variations`` are names in `VARIATIONS`, divided by commas."""
-    chosen = set(filter(None, variations.split(",")))
-    if unknown := chosen - set(VARIATIONS):
-        raise UserError(
-            f"configs/compact.py has no variation {', '.join(sorted(unknown))}; "
-            f"it has {', '.join(VARIATIONS)}."
-        )
+    chosen = parse(variations, VARIATIONS, "compact")
     if {"base", "large"} <= chosen:
         raise UserError("configs/compact.py is either base or large, not both.")
     config = ConfigDict()
@@ -74,12 +70,13 @@ def get_config(variations: str = "") -> ConfigDict:
     )
     config.train = ConfigDict(
         {
-            "steps": 1500,
+            "steps": 2000,
             "batch_size": 16,
             "learning_rate": 3e-3,
             "warmup_steps": 50,
             "clip_norm": 0.0,
             "micro_batches": 1,
+            "with_sources": 1.0,
             "ema_decay": 0.0,
             "remat_decoder": False,
             "log_every": 50,

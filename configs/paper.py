@@ -35,19 +35,14 @@ norm, pre-norm layers, ReLU, the 3x3 root block without pooling and the choice o
 
 from ml_collections import ConfigDict
 
-from audioslots_jax import UserError
+from audioslots_jax.variations import parse
 
 VARIATIONS = ("one_second", "autoencoder")
 
 
 def get_config(variations: str = "") -> ConfigDict:
     """The experiment; ``variations`` are names in `VARIATIONS`, divided by commas."""
-    chosen = set(filter(None, variations.split(",")))
-    if unknown := chosen - set(VARIATIONS):
-        raise UserError(
-            f"configs/paper.py has no variation {', '.join(sorted(unknown))}; "
-            f"it has {', '.join(VARIATIONS)}."
-        )
+    chosen = parse(variations, VARIATIONS, "paper")
     autoencoder = "autoencoder" in chosen
 
     config = ConfigDict()
@@ -115,6 +110,7 @@ def get_config(variations: str = "") -> ConfigDict:
             "warmup_steps": 2500,
             "clip_norm": 0.0,
             "micro_batches": 1,
+            "with_sources": 1.0,
             "ema_decay": 0.0,
             "remat_decoder": False,
             "log_every": 100,

@@ -161,7 +161,7 @@ def test_slots_and_split(tmp_path, monkeypatch):
     config.model.encoder.blocks = 2
     monkeypatch.setattr(compact, "get_config", config.copy_and_resolve_references)
     monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(benchmark, "seconds_per_step", lambda config: 1.0)
+    monkeypatch.setattr(benchmark, "SECONDS", tmp_path / "results" / "seconds_per_step.json")
     variants = importlib.import_module("experiments.slots_and_split.variants")
     for name, (registry, part) in variants.OWN.items():
         monkeypatch.setitem(registry, name, part)
@@ -171,8 +171,13 @@ def test_slots_and_split(tmp_path, monkeypatch):
         task = make_task(complete(benchmark.make_config(variant, 0, tmp_path)))
         shapes = jax.eval_shape(lambda t=task: t.separator.init(jax.random.key(0), 2000))
         assert ("hidden" in shapes["params"]["decoder"]) == (variant != "split")
-    monkeypatch.setattr(sys, "argv", ["run.py", "attending", "1", *flags])
     with jax.numpy_dtype_promotion("standard"):  # optimisers of optax promote types
+        monkeypatch.setattr(benchmark, "VARIANTS", {"attending": variants.VARIANTS["attending"]})
+        monkeypatch.setattr(sys, "argv", ["run.py", "--time", *flags])
+        benchmark.main()
+        assert json.loads(benchmark.SECONDS.read_text())["attending"] > 0
+        benchmark.SECONDS.write_text('{"attending": 1.0}')
+        monkeypatch.setattr(sys, "argv", ["run.py", "attending", "1", *flags])
         benchmark.main()
     (row,) = benchmark.table().splitlines()[2:]
     assert row.startswith("| attending | ")

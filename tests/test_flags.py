@@ -69,10 +69,13 @@ def test_mistakes_are_one_sentence(arguments, sentence):
     [
         ("nowhere.py", r"^--config: the file does not load: .*nowhere\.py.*No such file"),
         (f"{CONFIGS}/paper.py:longer", "no variation longer; it has one_second"),
-        (f"{CONFIGS}/voices.py:longer", "takes 0 positional arguments"),
+        (f"{CONFIGS}/voices.py:longer", "no variation longer; it has mask"),
+        ("{folder}/plain.py:longer", "takes 0 positional arguments"),
     ],
 )
-def test_files_that_do_not_load_are_one_sentence(file, sentence):
+def test_files_that_do_not_load_are_one_sentence(file, sentence, tmp_path):
+    (tmp_path / "plain.py").write_text("def get_config():\n    return {}\n")
+    file = file.replace("{folder}", str(tmp_path))
     with pytest.raises(UserError, match=sentence) as error:
         load_config(file)
     assert "\n" not in str(error.value)

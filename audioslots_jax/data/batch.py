@@ -38,6 +38,16 @@ class Batch(NamedTuple):
         each = self.sources.reshape(-1, 1, self.sources.shape[-1])
         return Batch(each[:, 0], each, self.present.reshape(-1, 1))
 
+    def in_pairs(self) -> "Batch":
+        """Returns the sums of neighbouring mixtures, whose "sources" are these mixtures.
+
+        It reads no source. The last of an odd number of mixtures is left out.
+        """
+        parts = self.mixture[: len(self.mixture) // 2 * 2]
+        parts = parts.reshape(-1, 2, parts.shape[-1])
+        everywhere = self.present[: len(parts), :1] | True
+        return Batch(parts.sum(axis=1), parts, everywhere.repeat(2, axis=1))
+
 
 class Whole(NamedTuple):
     """A whole mixture to score a model on: its name, what is heard, and the sources that exist."""

@@ -13,12 +13,16 @@ from audioslots_jax.matching import Assign
 from audioslots_jax.objectives.affinity import Affinity
 from audioslots_jax.objectives.matched_magnitude import MatchedMagnitude, pairwise_mse
 from audioslots_jax.objectives.matched_snr import MatchedSNR
+from audioslots_jax.objectives.mixit import MixIT
 from audioslots_jax.separator import Estimates, FrontEnd
 
 
 @runtime_checkable
 class Objective(Protocol):
-    """A dataclass of the fields of its section, and a ``front_end`` if it compares spectrograms."""
+    """A dataclass of the fields of its section, and a ``front_end`` if it compares spectrograms.
+
+    One that learns from mixtures alone has a ``of_mixtures`` that is true; see `Batch.in_pairs`.
+    """
 
     def __call__(
         self, estimates: Estimates, batch: Batch, assign: Assign
@@ -30,6 +34,7 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "matched_magnitude": MatchedMagnitude,
     "matched_snr": MatchedSNR,
     "affinity": Affinity,
+    "mixit": MixIT,
 }
 
 
@@ -50,6 +55,11 @@ class Objectives:
         with jax.named_scope("objectives"):
             losses = [w * part(estimates, batch, self.assign) for w, part in self.parts]
         return sum(losses[1:], losses[0])
+
+    def only(self, *, of_mixtures: bool) -> "Objectives":
+        """Returns those that learn from mixtures alone, or those that need sources."""
+        parts = ((w, p) for w, p in self.parts if getattr(p, "of_mixtures", False) == of_mixtures)
+        return Objectives(tuple(parts), self.assign)
 
 
 def build(config: fields.Section, front_end: FrontEnd, assign: Assign) -> Objectives:

@@ -19,7 +19,7 @@ from audioslots_jax.objectives import OBJECTIVES
 from audioslots_jax.separator import STFTFields
 from audioslots_jax.training import optimizers
 from audioslots_jax.training.optimizers import OPTIMIZERS
-from audioslots_jax.training.step import make_task
+from audioslots_jax.training.step import Task, make_task
 
 EVERY = ("log_every", "eval_every", "checkpoint_every", "keep_checkpoints")
 
@@ -70,6 +70,7 @@ class Train:
       warmup_steps: in which it rises from 0.
       clip_norm: global norm that gradients are clipped to; 0 for none.
       micro_batches: parts of a batch that are computed one after the other.
+      with_sources: share of each batch whose sources are known; `mixit` learns from the others.
       ema_decay: of the parameters' moving average; 0 for none.
       remat_decoder: compute the decoder's activations twice in place of keeping them.
       log_every, eval_every, checkpoint_every: steps between lines of metrics, and so on.
@@ -82,6 +83,7 @@ class Train:
     warmup_steps: int = 2500
     clip_norm: float = 0.0
     micro_batches: int = 1
+    with_sources: float = 1.0
     ema_decay: float = 0.0
     remat_decoder: bool = False
     log_every: int = 100
@@ -98,6 +100,8 @@ class Train:
                 yield name, "must not be negative"
         if not 0 <= self.ema_decay < 1:
             yield "ema_decay", "must be from 0 (none) to below 1"
+        if not 0 <= self.with_sources <= 1:
+            yield "with_sources", "must be from 0 to 1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +217,7 @@ def check(config: ConfigDict, devices: int = 1) -> None:
         data.crop_seconds * data.sample_rate >= config.stft.window,
         "data.crop_seconds", data.crop_seconds, "must last at least one stft.window",
     )  # fmt: skip
-    make_task(config)
+    _check_sources(config, make_task(config), devices)
     wrong = "separation" if slots == 1 else "autoencoder"
     require(
         wrong not in config.eval.evaluators, "eval.evaluators", config.eval.evaluators,
@@ -227,4 +231,28 @@ def check(config: ConfigDict, devices: int = 1) -> None:
     require(
         share % train.micro_batches == 0, "train.micro_batches", train.micro_batches,
         f"must divide the rows of a batch on each device ({share})",
+    )  # fmt: skip
+
+
+def _check_sources(config: ConfigDict, task: Task, devices: int) -> None:
+    """Refuses objectives that do not fit the share of a batch whose sources are known."""
+    share, names = config.train.with_sources, sorted(config.objectives)
+    unsupervised = len(task.objectives.only(of_mixtures=True).parts)
+    if share == 1:
+        require(
+            not unsupervised, "train.with_sources", share,
+            "must be below 1 with objectives that learn from mixtures alone, such as mixit",
+        )  # fmt: skip
+        return
+    require(unsupervised, "objectives", names, "must hold mixit with train.with_sources below 1")
+    require(
+        share == 0 or unsupervised < len(names), "objectives", names,
+        "must hold one that learns from sources with train.with_sources above 0",
+    )  # fmt: skip
+    require(task.separator.slots > 1, "model.slots", 1, "must be more without sources")
+    rows = config.train.batch_size // config.train.micro_batches
+    unknown = rows - round(share * rows)
+    require(
+        unknown > 0 and unknown % (2 * devices) == 0, "train.with_sources", share,
+        f"must leave a multiple of {2 * devices} of {rows} mixtures, which are added in pairs",
     )  # fmt: skip

@@ -26,10 +26,13 @@ class Task:
     Attributes:
       separator: whose parameters are trained.
       objectives: what they are trained for.
+      with_sources: share of a batch whose sources are known; the mixtures of the others are added
+        in pairs, and are all that objectives see of them.
     """
 
     separator: Separator
     objectives: Objectives
+    with_sources: float = 1.0
 
     @property
     def autoencoder(self) -> bool:
@@ -38,9 +41,23 @@ class Task:
 
     def loss(self, params: Any, batch: Batch, key: Key[Array, ""]) -> Float[Array, ""]:
         """Returns the mean loss of the mixtures."""
-        batch = batch.alone() if self.autoencoder else batch
-        estimates = self.separator(params, batch.mixture, key=key)
-        return jnp.mean(self.objectives(estimates, batch))
+        if self.with_sources == 1:
+            batch = batch.alone() if self.autoencoder else batch
+            return jnp.mean(self._losses(params, self.objectives, batch, key))
+        known = round(self.with_sources * len(batch.mixture))
+        pairs = jax.tree.map(lambda x: x[known:], batch).in_pairs()
+        losses = self._losses(params, self.objectives.only(of_mixtures=True), pairs, key)
+        if known:
+            batch = jax.tree.map(lambda x: x[:known], batch)
+            supervised = self.objectives.only(of_mixtures=False)
+            own = self._losses(params, supervised, batch, key)
+            losses = jnp.concatenate([losses, own])
+        return jnp.mean(losses)
+
+    def _losses(
+        self, params: Any, objectives: Objectives, batch: Batch, key: Key[Array, ""]
+    ) -> Float[Array, " batch"]:
+        return objectives(self.separator(params, batch.mixture, key=key), batch)
 
 
 def make_task(config: ConfigDict, mesh: Mesh | None = None) -> Task:
@@ -48,7 +65,8 @@ def make_task(config: ConfigDict, mesh: Mesh | None = None) -> Task:
     built = separator.build(config, crop_samples(config.data), mesh)
     solve = functools.partial(matching.assign, solver=config.matching.solver)
     assign = built.front_end.by_row(solve)
-    return Task(built, objectives.build(config.objectives, built.front_end, assign))
+    learned = objectives.build(config.objectives, built.front_end, assign)
+    return Task(built, learned, config.train.with_sources)
 
 
 def train_step(

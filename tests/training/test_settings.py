@@ -93,10 +93,12 @@ def test_published_configs_are_possible(variations):
     assert config.matching.solver == "scipy"
 
 
-@pytest.mark.parametrize("module", [voices, compact, paper])
-def test_published_configs_leave_nothing_out(module):
+@pytest.mark.parametrize(
+    ("module", "variation"), [(voices, ""), (voices, "mask"), (compact, ""), (paper, "")]
+)
+def test_published_configs_leave_nothing_out(module, variation):
     """Every field can be set on the command line, which takes those that are there alone."""
-    config = module.get_config()
+    config = module.get_config(variation)
     missing = [name for name in differences(config.to_dict(), complete(config).to_dict())]
     assert not [name for name in missing if not name.startswith(("optimizer.", "objectives."))]
     check(complete(config))
@@ -124,7 +126,7 @@ def test_one_size_at_a_time():
         compact.get_config("base,large")
 
 
-@pytest.mark.parametrize("module", [paper, compact])
+@pytest.mark.parametrize("module", [paper, compact, voices])
 def test_a_misspelt_variation_is_named(module):
     with pytest.raises(UserError, match="no variation two_seconds"):
         module.get_config("two_seconds")
