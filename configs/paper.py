@@ -110,6 +110,7 @@ def get_config(variations: str = "") -> ConfigDict:
             "warmup_steps": 2500,
             "clip_norm": 0.0,
             "micro_batches": 1,
+            "sequence": 1,
             "with_sources": 1.0,
             "ema_decay": 0.0,
             "remat_decoder": False,

@@ -80,6 +80,7 @@ def get_config(variations: str = "") -> ConfigDict:
             "warmup_steps": 200,
             "clip_norm": 0.0,
             "micro_batches": 1,
+            "sequence": 1,
             "with_sources": 1.0,
             "ema_decay": 0.0,
             "remat_decoder": True,  # faster on a CPU, whose caches hold a block

@@ -25,7 +25,8 @@ from audioslots_jax.data.sound_files import SoundFile, require_sound
 from audioslots_jax.errors import UserError
 from audioslots_jax.inference import packaged
 from audioslots_jax.inference.stitching import stitch
-from audioslots_jax.separator import Separator
+from audioslots_jax.separator import Estimates, Separator
+from audioslots_jax.sequences import carry_over
 from audioslots_jax.workdir import CHECKPOINTS, CONFIG, read_config, read_data
 
 MOST_CHANNELS = 64  # more are samples, in an array that lies on its side
@@ -77,6 +78,11 @@ class RecordingSeparator:
         """Distance between the beginnings of chunks, in samples."""
         overlap = self.config.get("eval", {}).get("overlap", 0.75)
         return max(round(self.chunk * (1 - overlap)), 1)
+
+    @property
+    def carries(self) -> bool:
+        """Whether the slots of a chunk start the next one's, as they did in the training."""
+        return bool(self.config.get("train", {}).get("sequence", 1) > 1)
 
     def __call__(
         self,
@@ -168,14 +174,27 @@ class RecordingSeparator:
         if self.separator.slots == 1:
             raise UserError("an autoencoder cannot separate: it needs the sources to be apart.")
         hop, gain, previous = self.hop, Gain(self.level, self.crop), None
+        queries: dict[int, Array] = {}  # of channels whose slots carry over
+
+        def estimate(
+            chunks: Float32[np.ndarray, "chunk length"], channel: int, gain: Float32[np.ndarray, ""]
+        ) -> tuple[Array, Array]:
+            if not self.carries:
+                return _estimate(self.separator, self.params, chunks, gain)
+            start = queries.get(channel)
+            if start is None:
+                start = _estimate(self.separator, self.params, chunks[:1], gain)[1]
+            made = _carry_over(self.separator, self.params, chunks, gain, start)
+            queries[channel] = made[1][-1:]
+            return made
 
         def process(
             chunks: Float32[np.ndarray, "chunk channel length"],
         ) -> Float32[np.ndarray, "chunk slot channel length"]:
             nonlocal previous
-            apply = functools.partial(_estimate, self.separator, self.params, gain=gain(chunks))
+            apply = functools.partial(estimate, gain=gain(chunks))
             # One channel after the other, so that the network never sees more than one's chunks.
-            estimates, embeddings = apply(chunks[:, 0])
+            estimates, embeddings = apply(chunks[:, 0], 0)
             if previous is None:
                 previous = Chunk(jnp.zeros_like(estimates[0]), jnp.zeros_like(embeddings[0]))
             first, previous = _continue_order(
@@ -183,7 +202,7 @@ class RecordingSeparator:
             )
             # The others hear the same sources.
             others = range(1, chunks.shape[1])
-            aligned = (_reorder_like(apply(chunks[:, other])[0], first) for other in others)
+            aligned = (_reorder_like(apply(chunks[:, i], i)[0], first) for i in others)
             return np.stack([np.asarray(first), *map(np.asarray, aligned)], axis=2)
 
         yield from stitch(process, blocks, self.chunk, hop)
@@ -231,7 +250,25 @@ def _estimate(
     gain: Float[Array, ""],
 ) -> tuple[Float[Array, "chunk slot length"], Float[Array, "chunk slot embedding"]]:
     """Returns estimates of chunks, NaN where the network's are not finite, and the embeddings."""
-    estimates = separator(params, mixtures, gain=gain)
+    return _finite(separator(params, mixtures, gain=gain))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _carry_over(
+    separator: Separator,
+    params: Any,
+    mixtures: Float[Array, "chunk length"],
+    gain: Float[Array, ""],
+    queries: Float[Array, "1 slot embedding"],
+) -> tuple[Float[Array, "chunk slot length"], Float[Array, "chunk slot embedding"]]:
+    """Returns the same, where each chunk starts from the slots of the one before."""
+    found = carry_over(separator, params, mixtures[:, None], gain=gain, queries=queries)
+    return _finite(jax.tree.map(lambda x: x[:, 0], found))
+
+
+def _finite(
+    estimates: Estimates,
+) -> tuple[Float[Array, "chunk slot length"], Float[Array, "chunk slot embedding"]]:
     # XLA may lose a NaN on its way through the masks.
     finite = jnp.all(jnp.isfinite(estimates.magnitudes), axis=(1, 2, 3))
     waveforms = jnp.where(finite[:, None, None], estimates.waveforms, jnp.nan)

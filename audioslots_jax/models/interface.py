@@ -50,7 +50,7 @@ class Slots(NamedTuple):
     """
 
     slots: Float[Array, "batch slot embedding"]
-    attention: Float[Array, "layer batch head slot grid_frequency grid_time"] | None = None
+    attention: Float[Array, "batch layer head slot grid_frequency grid_time"] | None = None
 
 
 class Magnitudes(NamedTuple):

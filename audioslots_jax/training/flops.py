@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from audioslots_jax.data.batch import Batch, crop_samples
+from audioslots_jax.data.batch import Batch
 from audioslots_jax.training import optimizers
 from audioslots_jax.training.state import TrainState, init_state
-from audioslots_jax.training.step import Task, make_task
+from audioslots_jax.training.step import Task, make_task, training_samples
 
 
 def shapes(config: ConfigDict, task: Task) -> tuple[TrainState, Batch]:
     """Returns the state and the batch of a complete config, with shapes in the place of arrays."""
-    samples = crop_samples(config.data)
+    samples = training_samples(config)
     rows = (config.train.batch_size, config.data.sources)
 
     def make() -> tuple[TrainState, Batch]:

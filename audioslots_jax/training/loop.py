@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -37,7 +38,7 @@ from audioslots_jax.training.checkpoints import Checkpoints, Window
 from audioslots_jax.training.flops import training_flops
 from audioslots_jax.training.settings import check, complete
 from audioslots_jax.training.state import TrainState, init_state
-from audioslots_jax.training.step import Task, make_task, train_step
+from audioslots_jax.training.step import Task, make_task, train_step, training_samples
 from audioslots_jax.training.workdir import claim, remembered
 from audioslots_jax.workdir import CHECKPOINTS, DataRecord
 
@@ -190,7 +191,12 @@ def open_data(config: ConfigDict, workdir: Path) -> tuple[Data, DataRecord]:
       UserError: if the data cannot be used.
     """
     before = remembered(workdir)
-    data = data_sets.make(config.data).open(before.held_out)
+    data_set = data_sets.make(config.data)
+    data = data_set.open(before.held_out)
+    if config.train.sequence > 1:
+        seconds = training_samples(config) / data_set.sample_rate
+        longer = dataclasses.replace(data_set, crop_seconds=seconds)  # type: ignore[type-var]
+        data = data._replace(train=longer.open(data.held_out).train)
     level = before.level or mixture_level(data.validation, LEVEL_MIXTURES)
     return data, DataRecord(data.fingerprint, level, data.held_out)
 

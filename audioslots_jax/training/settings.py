@@ -70,6 +70,7 @@ class Train:
       warmup_steps: in which it rises from 0.
       clip_norm: global norm that gradients are clipped to; 0 for none.
       micro_batches: parts of a batch that are computed one after the other.
+      sequence: crops in a row whose slots carry over, overlapping as ``eval.overlap`` says.
       with_sources: share of each batch whose sources are known; `mixit` learns from the others.
       ema_decay: of the parameters' moving average; 0 for none.
       remat_decoder: compute the decoder's activations twice in place of keeping them.
@@ -83,6 +84,7 @@ class Train:
     warmup_steps: int = 2500
     clip_norm: float = 0.0
     micro_batches: int = 1
+    sequence: int = 1
     with_sources: float = 1.0
     ema_decay: float = 0.0
     remat_decoder: bool = False
@@ -94,6 +96,7 @@ class Train:
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yields the fields that cannot be, and what they must be."""
         yield from fields.positive(self, "steps", "batch_size", "micro_batches", *EVERY)
+        yield from fields.positive(self, "sequence")
         yield from fields.positive(self, "learning_rate")
         for name in ("warmup_steps", "clip_norm"):
             if getattr(self, name) < 0:
@@ -217,6 +220,12 @@ def check(config: ConfigDict, devices: int = 1) -> None:
         data.crop_seconds * data.sample_rate >= config.stft.window,
         "data.crop_seconds", data.crop_seconds, "must last at least one stft.window",
     )  # fmt: skip
+    if train.sequence > 1:
+        whole = slots > 1 and train.with_sources == 1 and config.eval.chunk_seconds == 0
+        require(
+            whole, "train.sequence", train.sequence,
+            "must be 1 for the autoencoder, without sources, and with eval.chunk_seconds",
+        )  # fmt: skip
     _check_sources(config, make_task(config), devices)
     wrong = "separation" if slots == 1 else "autoencoder"
     require(

@@ -16,6 +16,7 @@ from audioslots_jax import matching, objectives, separator
 from audioslots_jax.data.batch import Batch, crop_samples
 from audioslots_jax.objectives import Objectives
 from audioslots_jax.separator import Separator
+from audioslots_jax.sequences import Sequence
 from audioslots_jax.training.state import TrainState
 
 
@@ -28,11 +29,13 @@ class Task:
       objectives: what they are trained for.
       with_sources: share of a batch whose sources are known; the mixtures of the others are added
         in pairs, and are all that objectives see of them.
+      sequence: how crops are cut into chunks whose slots carry over; None if they are not cut.
     """
 
     separator: Separator
     objectives: Objectives
     with_sources: float = 1.0
+    sequence: Sequence | None = None
 
     @property
     def autoencoder(self) -> bool:
@@ -57,7 +60,11 @@ class Task:
     def _losses(
         self, params: Any, objectives: Objectives, batch: Batch, key: Key[Array, ""]
     ) -> Float[Array, " batch"]:
-        return objectives(self.separator(params, batch.mixture, key=key), batch)
+        if self.sequence is None:
+            return objectives(self.separator(params, batch.mixture, key=key), batch)
+        estimates, batch = self.sequence.estimates(self.separator, params, batch, key)
+        shared = self.sequence.shared(objectives.assign)
+        return dataclasses.replace(objectives, assign=shared)(estimates, batch)
 
 
 def make_task(config: ConfigDict, mesh: Mesh | None = None) -> Task:
@@ -66,7 +73,22 @@ def make_task(config: ConfigDict, mesh: Mesh | None = None) -> Task:
     solve = functools.partial(matching.assign, solver=config.matching.solver)
     assign = built.front_end.by_row(solve)
     learned = objectives.build(config.objectives, built.front_end, assign)
-    return Task(built, learned, config.train.with_sources)
+    return Task(built, learned, config.train.with_sources, make_sequence(config))
+
+
+def make_sequence(config: ConfigDict) -> Sequence | None:
+    """Returns how the crops of a training are cut into chunks, where ``train.sequence`` says so."""
+    if config.train.sequence == 1:
+        return None
+    length = crop_samples(config.data)
+    hop = max(round(length * (1 - config.eval.overlap)), 1)
+    return Sequence(config.train.sequence, length, hop)
+
+
+def training_samples(config: ConfigDict) -> int:
+    """Returns the length of what is trained on, in samples: a crop, or a sequence of them."""
+    sequence = make_sequence(config)
+    return crop_samples(config.data) if sequence is None else sequence.samples
 
 
 def train_step(

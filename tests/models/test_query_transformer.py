@@ -66,9 +66,9 @@ def test_a_frame_is_the_same_frame_at_any_length(params):
     ours = slots_of(params, GRID[:, :, 2:4], first=2 * STRIDE)
     longer = slots_of(params, GRID)
     # Attention within the columns that both have, as shares of one another.
-    inside = longer.attention[0][..., 2:4]
+    inside = longer.attention[:, 0][..., 2:4]
     shares = inside / inside.sum(axis=(-1, -2), keepdims=True)
-    np.testing.assert_allclose(ours.attention[0], shares, atol=1e-5)
+    np.testing.assert_allclose(ours.attention[:, 0], shares, atol=1e-5)
     assert slots_of(params, jnp.concatenate([GRID, GRID], axis=2)).attention.shape[-2:] == (4, 12)
 
 

@@ -60,7 +60,7 @@ def test_slots_share_every_cell_of_slot_attention():
     separator, params = make("slot_attention", "mask")
     shares = separator(params, MIXTURE).named["attention"]
     np.testing.assert_allclose(shares.sum(axis=3), 1, atol=1e-5)
-    assert len(shares) == 3
+    assert shares.shape[:4] == (2, 3, 1, 3)
 
 
 def test_random_slots_are_drawn_by_their_key_alone():

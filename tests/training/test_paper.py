@@ -42,7 +42,7 @@ def test_a_true_training_step():
     estimates = jax.eval_shape(task.separator, state.params, batch.mixture)
     assert estimates.named["grid"].shape == (1, 32, 8, 512)
     assert estimates.slots.shape == (1, 2, 4096)
-    assert estimates.named["attention"].shape == (4, 1, 8, 2, 32, 8)
+    assert estimates.named["attention"].shape == (1, 4, 8, 2, 32, 8)
     assert estimates.magnitudes.shape == (1, 2, 256, 64)
 
     sizes = {

@@ -125,4 +125,4 @@ class QueryTransformer(nn.Module):
             y = nn.Dense(self.slot_size, dtype=self.dtype, name=f"layer{layer}_mlp_out")(y)
             x = x + y.astype(jnp.float32)
             attention.append(weights.reshape(*weights.shape[:-1], frequencies, times))
-        return Slots(nn.LayerNorm(name="norm")(x), jnp.stack(attention))
+        return Slots(nn.LayerNorm(name="norm")(x), jnp.stack(attention, axis=1))

@@ -101,7 +101,7 @@ class SlotAttention(nn.Module):
             slots, _ = update(slots, seen.astype(jnp.float32))
             slots = slots + mlp_out(nn.relu(mlp_in(mlp_norm(slots)))).astype(jnp.float32)
             attention.append(shares.reshape(batch, 1, self.slots, frequencies, times))
-        return Slots(slots, jnp.stack(attention))
+        return Slots(slots, jnp.stack(attention, axis=1))
 
     def _start(
         self, batch: int, key: Key[Array, ""] | None

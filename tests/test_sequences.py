@@ -1,0 +1,135 @@
+"""Slots that carry over from chunk to chunk: in training, and in separating."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import audioslots_jax
+from audioslots_jax import Batch, UserError
+from audioslots_jax.audio import split
+from audioslots_jax.inference.recordings import load
+from audioslots_jax.matching import assign
+from audioslots_jax.sequences import Sequence, carry_over
+from audioslots_jax.training.settings import check, complete
+from audioslots_jax.training.step import make_task, training_samples
+from tests.runs import make_run, new_state
+
+RATE, CHUNK = 8000, 960
+
+
+def noise(*shape, seed=0):
+    return 0.1 * jax.random.normal(jax.random.key(seed), shape)
+
+
+@pytest.fixture(scope="module")
+def config():
+    from tests.tiny import get_config
+
+    config = get_config()
+    config.train.sequence = 3
+    config.eval.overlap = 0.5
+    return config
+
+
+@pytest.fixture(scope="module")
+def task(config):
+    return make_task(complete(config))
+
+
+@pytest.fixture(scope="module")
+def params(config):
+    """In which slots depend on what they start from."""
+    params = new_state(complete(config)).params
+    return jax.tree.map(lambda x: x + 0.3 * noise(*x.shape, seed=x.size), params)
+
+
+def test_each_chunk_starts_from_the_slots_of_the_one_before(task, params):
+    chunks = noise(3, 2, CHUNK)
+    carried = jax.jit(lambda x: carry_over(task.separator, params, x))(chunks)
+    apply = jax.jit(lambda x, q: task.separator(params, x, queries=q))
+    queries = task.separator(params, chunks[0]).slots
+    for number, chunk in enumerate(chunks):
+        expected = apply(chunk, queries)
+        np.testing.assert_allclose(carried.slots[number], expected.slots, atol=1e-4)
+        np.testing.assert_allclose(carried.waveforms[number], expected.waveforms, atol=1e-5)
+        queries = expected.slots
+    alone = task.separator(params, chunks[2])
+    assert np.abs(carried.slots[2] - alone.slots).max() > 1e-3
+
+
+def test_a_crop_is_cut_as_a_recording_is(config, task):
+    assert task.sequence == Sequence(3, CHUNK, CHUNK // 2)
+    assert training_samples(complete(config)) == task.sequence.samples == 2 * CHUNK
+
+
+def test_chunks_of_a_crop_are_rows_with_their_sources(task, params):
+    sources = noise(2, 2, 2 * CHUNK)
+    batch = Batch(sources.sum(axis=1), sources, jnp.array([[True, True], [True, False]]))
+    estimates, rows = task.sequence.estimates(task.separator, params, batch, jax.random.key(0))
+    assert estimates.waveforms.shape == (6, 2, CHUNK)
+    np.testing.assert_array_equal(rows.mixture[4], batch.mixture[1, CHUNK // 2 : 3 * CHUNK // 2])
+    np.testing.assert_array_equal(rows.sources[4], sources[1, :, CHUNK // 2 : 3 * CHUNK // 2])
+    np.testing.assert_allclose(rows.sources.sum(axis=1), rows.mixture, atol=1e-6)
+    np.testing.assert_array_equal(rows.present[:, 1], [True] * 3 + [False] * 3)
+    second = carry_over(task.separator, params, split(batch.mixture, CHUNK, CHUNK // 2)[1][:, None])
+    np.testing.assert_allclose(estimates.waveforms[3:], second.waveforms[:, 0], atol=1e-4)
+
+
+def test_a_crop_has_one_assignment_the_best_on_average(task):
+    """A single chunk would be cheaper the other way round; its crop is not."""
+    straight, crossed = [[0.0, 1.0], [1.0, 0.0]], [[0.4, 0.0], [0.0, 0.4]]
+    costs = jnp.array([straight, straight, crossed, crossed, crossed, straight])
+    shared = task.sequence.shared(assign)(costs)
+    np.testing.assert_array_equal(shared, [[0, 1]] * 6)
+    alone = assign(costs)
+    np.testing.assert_array_equal(alone[:, 0], [0, 0, 1, 1, 1, 0])
+
+
+def test_gradients_flow_through_the_chunks(task, params):
+    """The last chunk's loss depends on the first chunk."""
+
+    def last(first):
+        chunks = jnp.concatenate([first[None], noise(2, 1, CHUNK)])
+        return jnp.sum(jnp.square(carry_over(task.separator, params, chunks).waveforms[2]))
+
+    assert np.abs(jax.grad(last)(noise(1, CHUNK, seed=3))).max() > 0
+
+
+@pytest.fixture(scope="module")
+def separator(config, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    make_run(workdir, config)
+    return load(workdir)
+
+
+def test_recordings_are_separated_as_in_the_training(separator):
+    """Whatever the blocks they come in, and each channel with slots of its own."""
+    assert separator.carries
+    recording = np.asarray(noise(2, 40 * CHUNK))  # more than one batch of chunks
+    whole = separator(recording, RATE)
+    np.testing.assert_allclose(whole.sum(axis=0), recording, atol=1e-5)
+    blocks = separator(iter(np.split(recording, [700, 9000], axis=1)), RATE)
+    np.testing.assert_allclose(np.concatenate(list(blocks), axis=-1), whole, atol=1e-5)
+    plain = {**separator.config, "train": {**separator.config["train"], "sequence": 1}}
+    alone = dataclasses.replace(separator, config=plain)(recording, RATE)
+    assert np.abs(alone - whole).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"eval.chunk_seconds": 1.0}, {"train.with_sources": 0.5}, {"train.sequence": 0}],
+)
+def test_what_does_not_fit_is_told(config, change):
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict(change)
+    if "train.with_sources" in change:
+        config.objectives.mixit = {"weight": 1.0}
+    with pytest.raises(UserError, match=r"train\.sequence"):
+        check(complete(config))
+
+
+def test_the_package_says_so():
+    assert not audioslots_jax.load().carries
