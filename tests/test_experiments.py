@@ -75,6 +75,21 @@ def test_blind_stitching(written, tmp_path_factory):
     assert rows[-1].startswith("| the truth (oracle stitching) |")
 
 
+def test_carry_over(written, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    config = get_config()
+    config.train.sequence = 2
+    make_run(workdir, config)
+    benchmark = load("carry_over")
+    table = written(benchmark, f"--workdir={workdir}", "--mixtures=2")
+    rows = re.findall(r"^\| (.*?) \|.* dB \| .* dB \| ([\d.]+) ± .* \|$", table, re.MULTILINE)
+    assert len(rows) == 5
+    assert dict(rows)[benchmark.TRUTH] == "0.00"
+    np.testing.assert_allclose(
+        benchmark.swaps_per_joint(np.array([[0, 1], [0, 1], [1, 0], [1, 0], [0, 1]])), 0.5
+    )
+
+
 def test_high_band(written, tmp_path_factory):
     """Two speakers whose sound reaches above the band of a model of 8 kHz."""
     folder = tmp_path_factory.mktemp("speakers")

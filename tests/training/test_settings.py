@@ -94,7 +94,11 @@ def test_published_configs_are_possible(variations):
 
 
 @pytest.mark.parametrize(
-    ("module", "variation"), [(voices, ""), (voices, "mask"), (compact, ""), (paper, "")]
+    ("module", "variation"),
+    [
+        *((voices, names) for names in ("", "mask", "slot_attention", "mask,carry_over")),
+        *((compact, ""), (paper, "")),
+    ],
 )
 def test_published_configs_leave_nothing_out(module, variation):
     """Every field can be set on the command line, which takes those that are there alone."""
