@@ -9,6 +9,8 @@ EPYC). Variations:
     --config=configs/voices.py:mask             the compact model: a decoder that sees the mixture
     --config=configs/voices.py:slot_attention   Slot Attention in place of the transformer
     --config=configs/voices.py:carry_over       four chunks in a row, whose slots carry over
+    --config=configs/voices.py:mixit            four slots that learn from sums of mixtures alone
+    --config=configs/voices.py:mixture          slots that learn to paint the mixture alone
 
 ``mask`` reaches 16.0 dB in 7.6 minutes (seed 0; the same, slower machine, which ran tests beside
 it); the others, alone or together with it, have not been trained yet.
@@ -18,7 +20,7 @@ from ml_collections import ConfigDict
 
 from audioslots_jax.variations import parse
 
-VARIATIONS = ("mask", "slot_attention", "carry_over")
+VARIATIONS = ("mask", "slot_attention", "carry_over", "mixit", "mixture")
 
 
 def get_config(variations: str = "") -> ConfigDict:
@@ -136,6 +138,16 @@ def get_config(variations: str = "") -> ConfigDict:
                 "frequency_octaves": 4,
                 "time_octaves": 2,
             }
+        )
+    if chosen & {"mixit", "mixture"}:
+        if "mask" in chosen:
+            config.model.encoder.embedding = 0  # nothing says which cells belong together
+        config.train.with_sources = 0.0
+        config.objectives = ConfigDict({"mixture_magnitude": {"weight": 1.0}})
+    if "mixit" in chosen:
+        config.model.slots = 4
+        config.objectives = ConfigDict(
+            {"mixit": {"weight": 1.0, "limit_db": 30.0, "mixing": "all"}}
         )
     if "carry_over" in chosen:
         config.train.update(sequence=4, batch_size=max(config.train.batch_size // 4, 4))

@@ -38,6 +38,11 @@ class Batch(NamedTuple):
         each = self.sources.reshape(-1, 1, self.sources.shape[-1])
         return Batch(each[:, 0], each, self.present.reshape(-1, 1))
 
+    def hidden(self) -> "Batch":
+        """Returns the mixtures without any source."""
+        sources = self.mixture[:, None] * 0
+        return Batch(self.mixture, sources, self.present[:, :1] & False)
+
     def in_pairs(self) -> "Batch":
         """Returns the sums of neighbouring mixtures, whose "sources" are these mixtures.
 

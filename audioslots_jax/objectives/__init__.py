@@ -14,6 +14,7 @@ from audioslots_jax.objectives.affinity import Affinity
 from audioslots_jax.objectives.matched_magnitude import MatchedMagnitude, pairwise_mse
 from audioslots_jax.objectives.matched_snr import MatchedSNR
 from audioslots_jax.objectives.mixit import MixIT
+from audioslots_jax.objectives.mixture_magnitude import MixtureMagnitude
 from audioslots_jax.separator import Estimates, FrontEnd
 
 
@@ -21,7 +22,9 @@ from audioslots_jax.separator import Estimates, FrontEnd
 class Objective(Protocol):
     """A dataclass of the fields of its section, and a ``front_end`` if it compares spectrograms.
 
-    One that learns from mixtures alone has a ``of_mixtures`` that is true; see `Batch.in_pairs`.
+    What it ``needs`` is ``"sources"`` if it does not say so; ``"pairs"`` for one that learns from
+    sums of mixtures (`Batch.in_pairs`), ``"mixture"`` for one that reads nothing else. The last two
+    are never shown a source.
     """
 
     def __call__(
@@ -35,6 +38,7 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "matched_snr": MatchedSNR,
     "affinity": Affinity,
     "mixit": MixIT,
+    "mixture_magnitude": MixtureMagnitude,
 }
 
 
@@ -56,9 +60,9 @@ class Objectives:
             losses = [w * part(estimates, batch, self.assign) for w, part in self.parts]
         return sum(losses[1:], losses[0])
 
-    def only(self, *, of_mixtures: bool) -> "Objectives":
-        """Returns those that learn from mixtures alone, or those that need sources."""
-        parts = ((w, p) for w, p in self.parts if getattr(p, "of_mixtures", False) == of_mixtures)
+    def that_need(self, what: str) -> "Objectives":
+        """Returns those that need ``"sources"``, ``"pairs"`` or the ``"mixture"``."""
+        parts = ((w, part) for w, part in self.parts if getattr(part, "needs", "sources") == what)
         return Objectives(tuple(parts), self.assign)
 
 

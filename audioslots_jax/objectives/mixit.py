@@ -37,7 +37,7 @@ class MixIT:
 
     limit_db: float = 30.0
     mixing: Literal["all", "least_squares"] = "all"
-    of_mixtures: ClassVar[bool] = True
+    needs: ClassVar[str] = "pairs"
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yields the fields that cannot be, and what they must be."""

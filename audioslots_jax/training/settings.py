@@ -71,7 +71,8 @@ class Train:
       clip_norm: global norm that gradients are clipped to; 0 for none.
       micro_batches: parts of a batch that are computed one after the other.
       sequence: crops in a row whose slots carry over, overlapping as ``eval.overlap`` says.
-      with_sources: share of each batch whose sources are known; `mixit` learns from the others.
+      with_sources: share of each batch whose sources are known; of the others `mixit` and
+        `mixture_magnitude` learn.
       ema_decay: of the parameters' moving average; 0 for none.
       remat_decoder: compute the decoder's activations twice in place of keeping them.
       log_every, eval_every, checkpoint_every: steps between lines of metrics, and so on.
@@ -246,22 +247,27 @@ def check(config: ConfigDict, devices: int = 1) -> None:
 def _check_sources(config: ConfigDict, task: Task, devices: int) -> None:
     """Refuses objectives that do not fit the share of a batch whose sources are known."""
     share, names = config.train.with_sources, sorted(config.objectives)
-    unsupervised = len(task.objectives.only(of_mixtures=True).parts)
+    supervised = task.objectives.that_need("sources").parts
+    pairs = task.objectives.that_need("pairs").parts
     if share == 1:
         require(
-            not unsupervised, "train.with_sources", share,
-            "must be below 1 with objectives that learn from mixtures alone, such as mixit",
+            len(supervised) == len(names), "train.with_sources", share,
+            "must be below 1 with objectives that learn without sources, such as mixit",
         )  # fmt: skip
         return
-    require(unsupervised, "objectives", names, "must hold mixit with train.with_sources below 1")
     require(
-        share == 0 or unsupervised < len(names), "objectives", names,
+        len(supervised) < len(names), "objectives", names,
+        "must hold one that learns without sources, such as mixit, with train.with_sources below 1",
+    )  # fmt: skip
+    require(
+        share == 0 or supervised, "objectives", names,
         "must hold one that learns from sources with train.with_sources above 0",
     )  # fmt: skip
     require(task.separator.slots > 1, "model.slots", 1, "must be more without sources")
     rows = config.train.batch_size // config.train.micro_batches
     unknown = rows - round(share * rows)
+    multiple = (2 if pairs else 1) * devices
     require(
-        unknown > 0 and unknown % (2 * devices) == 0, "train.with_sources", share,
-        f"must leave a multiple of {2 * devices} of {rows} mixtures, which are added in pairs",
+        unknown > 0 and unknown % multiple == 0, "train.with_sources", share,
+        f"must leave a multiple of {multiple} of {rows} mixtures without sources",
     )  # fmt: skip

@@ -27,8 +27,8 @@ class Task:
     Attributes:
       separator: whose parameters are trained.
       objectives: what they are trained for.
-      with_sources: share of a batch whose sources are known; the mixtures of the others are added
-        in pairs, and are all that objectives see of them.
+      with_sources: share of a batch whose sources are known; of the others objectives see the
+        mixtures alone.
       sequence: how crops are cut into chunks whose slots carry over; None if they are not cut.
     """
 
@@ -48,14 +48,16 @@ class Task:
             batch = batch.alone() if self.autoencoder else batch
             return jnp.mean(self._losses(params, self.objectives, batch, key))
         known = round(self.with_sources * len(batch.mixture))
-        pairs = jax.tree.map(lambda x: x[known:], batch).in_pairs()
-        losses = self._losses(params, self.objectives.only(of_mixtures=True), pairs, key)
-        if known:
-            batch = jax.tree.map(lambda x: x[:known], batch)
-            supervised = self.objectives.only(of_mixtures=False)
-            own = self._losses(params, supervised, batch, key)
-            losses = jnp.concatenate([losses, own])
-        return jnp.mean(losses)
+        shown, unknown = (
+            jax.tree.map(lambda x, p=p: x[p], batch) for p in (slice(known), slice(known, None))
+        )
+        rows = {"sources": shown, "pairs": unknown.in_pairs(), "mixture": unknown.hidden()}
+        losses = []
+        for what, own in rows.items():
+            objectives = self.objectives.that_need(what)
+            if objectives.parts and len(own.mixture):
+                losses.append(self._losses(params, objectives, own, key))
+        return jnp.mean(jnp.concatenate(losses))
 
     def _losses(
         self, params: Any, objectives: Objectives, batch: Batch, key: Key[Array, ""]
