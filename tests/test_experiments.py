@@ -12,10 +12,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 
 import audioslots_jax
-from audioslots_jax.training.settings import complete
+from audioslots_jax.training.settings import check, complete
 from audioslots_jax.training.step import make_task
 from configs import compact
 from experiments.compact.export import export
@@ -88,6 +89,68 @@ def test_carry_over(written, tmp_path_factory):
     np.testing.assert_allclose(
         benchmark.swaps_per_joint(np.array([[0, 1], [0, 1], [1, 0], [1, 0], [0, 1]])), 0.5
     )
+
+
+def test_decoders(tmp_path, monkeypatch):
+    """A decoder of magnitudes and an autoencoder."""
+    runs = []
+    for slots in (2, 1):
+        config = get_config()
+        config.model.slots = slots
+        if slots == 1:
+            config.eval.evaluators = ("autoencoder",)
+        (tmp_path / str(slots)).mkdir()
+        make_run(tmp_path / str(slots), config)
+        runs.append(f"{slots}={tmp_path / str(slots)}")
+    flags = ["--mixtures=4", "--examples=1", f"--output={tmp_path / 'results'}"]
+    monkeypatch.setattr(sys, "argv", ["run.py", *runs, *flags])
+    load("decoders").main()
+    table = (tmp_path / "results" / "decoders.md").read_text()
+    assert len(re.findall(r"^\| \d \| -?[\d.]+ ± [\d.]+ dB \|$", table, re.MULTILINE)) == 2
+    assert (tmp_path / "results" / "figure2.png").stat().st_size > 10_000
+
+
+def test_next_steps_are_possible_trainings(tmp_path, monkeypatch):
+    """Each has a config that can be trained, and a row in a table."""
+    experiment = load("next_steps")
+    monkeypatch.setattr(experiment, "RESULTS", tmp_path)
+    for name, variant in experiment.VARIANTS.items():
+        check(complete(experiment.make_config(variant, 1, str(tmp_path))))
+        for seed, score in enumerate([1.0, 2.0]):
+            run = {"variant": name, "steps": 5, "scores": {"si_snri": score}}
+            (tmp_path / f"{name}-{seed}.json").write_text(json.dumps(run))
+    rows = re.findall(r"\| 5 \| 2 \| 1.50 ± 0.50 dB \(1.00, 2.00\) \|", experiment.tables())
+    assert len(rows) == len(experiment.VARIANTS)
+
+
+def test_a_next_step_is_trained_and_scored(written, monkeypatch, tmp_path_factory):
+    experiment = load("next_steps")
+    monkeypatch.setattr(experiment, "make_config", lambda *_: get_config())
+    workdir = tmp_path_factory.mktemp("runs")
+    with jax.numpy_dtype_promotion("standard"):  # optimisers of optax promote types
+        result = json.loads(written(experiment, "mixit", "3", f"--workdir={workdir}"))
+    assert result["seed"] == 3
+    assert set(result["validation"]) == {"6", "12"}
+    assert np.isfinite(result["scores"]["si_snri"])
+
+
+def test_speaker_probe_tells_speakers_of_different_spectra_apart(written, tmp_path_factory):
+    """Noise of three colours: the clean source says who it is, and the rate is that of pairs."""
+    folder = tmp_path_factory.mktemp("speakers")
+    for number, name in enumerate("abc"):
+        (folder / name).mkdir()
+        noise = np.random.default_rng(number).normal(0, 0.1, 8 * 8000)
+        band = scipy.signal.butter(2, (300 + 900 * number, 900 + 900 * number), "band", fs=8000)
+        soundfile.write(folder / name / "1.wav", scipy.signal.lfilter(*band, noise), 8000)
+    workdir = tmp_path_factory.mktemp("run")
+    make_run(workdir, get_config())
+    benchmark = load("speaker_probe")
+    table = written(benchmark, f"--data={folder}", f"--workdir={workdir}", "--rounds=12")
+    rows = dict(re.findall(r"^\| (.*?) \| ([\d.]+) % \| .* \|$", table, re.MULTILINE))
+    assert len(rows) == 4
+    assert float(rows["mel spectrum of the clean source"]) == 0
+    scores, same = np.array([0.1, 0.6, 0.4, 0.9]), np.array([False, False, True, True])
+    assert benchmark.equal_error_rate(scores, same) == 0.5
 
 
 def test_high_band(written, tmp_path_factory):

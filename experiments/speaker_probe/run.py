@@ -183,7 +183,8 @@ def verification(
         drawn = np.bincount(random.choice(speaker.max() + 1, speaker.max() + 1))
         chosen = np.isin(speaker, np.flatnonzero(drawn))
         part = trial & chosen[:, None] & chosen[None]
-        rates.append(equal_error_rate(cosines[part], same[part]))
+        if np.count_nonzero(drawn) > 1:
+            rates.append(equal_error_rate(cosines[part], same[part]))
     low, high = np.percentile(rates, [2.5, 97.5])
     return rate, float(low), float(high)
 

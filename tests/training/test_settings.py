@@ -97,7 +97,10 @@ def test_published_configs_are_possible(variations):
     ("module", "variation"),
     [
         *((voices, names) for names in ("", "mask", "slot_attention", "mask,carry_over")),
-        *((voices, names) for names in ("mixit", "mask,mixit", "slot_attention,mixture")),
+        *(
+            (voices, names)
+            for names in ("mixit", "mask,mixit", "slot_attention,mixture", "autoencoder")
+        ),
         *((compact, ""), (paper, "")),
     ],
 )
