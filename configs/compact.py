@@ -40,6 +40,11 @@ def get_config(variations: str = "") -> ConfigDict:
             "root": "",
             "eval_root": "",
             "sources": 2,
+            "absent": 0.0,  # probability that a source is not there
+            "pauses": 0.0,  # that one is heard in a part of the crop alone
+            "noise": "",  # of white,pink,hum,babble
+            "noise_low_db": 0.0,
+            "noise_high_db": 20.0,
             "sample_rate": 8000,
             "crop_seconds": 2.0,
             "workers": 1,
@@ -49,6 +54,7 @@ def get_config(variations: str = "") -> ConfigDict:
     config.model = ConfigDict(
         {
             "slots": 2,
+            "presence": False,  # of sources in slots, as probabilities
             "encoder": {
                 "name": "frames",
                 "width": 192,
@@ -62,7 +68,10 @@ def get_config(variations: str = "") -> ConfigDict:
         }
     )
     config.objectives = ConfigDict(
-        {"matched_snr": {"weight": 1.0, "limit_db": 30.0}, "affinity": {"weight": 10.0}}
+        {
+            "matched_snr": {"weight": 1.0, "limit_db": 30.0, "silence": 0.0},
+            "affinity": {"weight": 10.0},
+        }
     )
     config.matching = ConfigDict({"solver": "exhaustive"})
     config.optimizer = ConfigDict(

@@ -70,6 +70,7 @@ def get_config(variations: str = "") -> ConfigDict:
     config.model = ConfigDict(
         {
             "slots": 1 if autoencoder else 2,
+            "presence": False,  # of sources in slots, as probabilities
             "encoder": {
                 "name": "resnet",
                 "blocks": (3, 4, 6, 3),

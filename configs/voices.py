@@ -12,6 +12,7 @@ EPYC). Variations:
     --config=configs/voices.py:mixit            four slots that learn from sums of mixtures alone
     --config=configs/voices.py:mixture          slots that learn to paint the mixture alone
     --config=configs/voices.py:autoencoder      one slot, one true voice at a time: the ceiling
+    --config=configs/voices.py:mask,count       0 to 3 voices, whose number the model says
 
 ``mask`` reaches 16.0 dB in 7.6 minutes (seed 0; the same, slower machine, which ran tests beside
 it); the others, alone or together with it, have not been trained yet.
@@ -21,7 +22,9 @@ from ml_collections import ConfigDict
 
 from audioslots_jax.variations import parse
 
-VARIATIONS = ("mask", "slot_attention", "carry_over", "mixit", "mixture", "autoencoder")
+VARIATIONS = (
+    "mask", "slot_attention", "carry_over", "mixit", "mixture", "autoencoder", "count",
+)  # fmt: skip
 
 
 def get_config(variations: str = "") -> ConfigDict:
@@ -36,6 +39,11 @@ def get_config(variations: str = "") -> ConfigDict:
         {
             "kind": "voices",
             "sources": 2,
+            "absent": 0.0,  # probability that a source is not there
+            "pauses": 0.0,  # that one is heard in a part of the crop alone
+            "noise": "",  # of white,pink,hum,babble
+            "noise_low_db": 0.0,
+            "noise_high_db": 20.0,
             "sample_rate": 8000,
             "crop_seconds": 0.5,
             "workers": 1,
@@ -45,6 +53,7 @@ def get_config(variations: str = "") -> ConfigDict:
     config.model = ConfigDict(
         {
             "slots": 2,
+            "presence": False,  # of sources in slots, as probabilities
             "encoder": {
                 "name": "resnet",
                 "blocks": (1, 1, 1, 1),
@@ -108,6 +117,7 @@ def get_config(variations: str = "") -> ConfigDict:
         config.model = ConfigDict(
             {
                 "slots": 2,
+                "presence": False,  # of sources in slots, as probabilities
                 "encoder": {
                     "name": "frames",
                     "width": 128,
@@ -121,7 +131,10 @@ def get_config(variations: str = "") -> ConfigDict:
             }
         )
         config.objectives = ConfigDict(
-            {"matched_snr": {"weight": 1.0, "limit_db": 30.0}, "affinity": {"weight": 10.0}}
+            {
+                "matched_snr": {"weight": 1.0, "limit_db": 30.0, "silence": 0.0},
+                "affinity": {"weight": 10.0},
+            }
         )
         config.optimizer = ConfigDict(
             {"name": "muon", "beta": 0.95, "consistent_rms": 0.2, "iterations": 3}
@@ -154,6 +167,16 @@ def get_config(variations: str = "") -> ConfigDict:
         config.model.slots = 1
         config.eval.evaluators = ("autoencoder", "oracle_masks")
         config.train.batch_size //= 2  # of mixtures, whose voices are rows
+    if "count" in chosen:
+        config.data.update(sources=3, absent=1 / 3)
+        config.model.update(slots=3, presence=True)
+        if "mask" in chosen:
+            config.model.slot_module.slot_size = 384
+        config.objectives.matched_snr = ConfigDict(
+            {"weight": 1.0, "limit_db": 30.0, "silence": 0.1}
+        )
+        config.objectives.presence = ConfigDict({"weight": 3.0})
+        config.eval.evaluators = ("separation", "counting", "oracle_masks")
     if "carry_over" in chosen:
         config.train.update(sequence=4, batch_size=max(config.train.batch_size // 4, 4))
         config.eval.overlap = 0.5

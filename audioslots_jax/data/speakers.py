@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from audioslots_jax import fields
-from audioslots_jax.data.batch import Data, HeldOut, RowByRow, crop_samples
+from audioslots_jax.data.batch import Data, HeldOut, Mixtures, RowByRow, crop_samples
 from audioslots_jax.data.draws import random_generator
 from audioslots_jax.data.hashing import divide, fingerprint
 from audioslots_jax.data.level import decibels, rms
@@ -28,6 +28,7 @@ from audioslots_jax.data.recordings import (
     some,
     subsets,
 )
+from audioslots_jax.data.scenes import SceneFields
 from audioslots_jax.data.wholes import WHOLE_SECONDS, Wholes, held_out_wholes
 from audioslots_jax.errors import UserError
 
@@ -104,8 +105,10 @@ class Speakers(RowByRow):
 
 
 @dataclasses.dataclass(frozen=True)
-class SpeakersData:
-    """The data set ``speakers``: recordings of one's own. For other fields see `DataSet`.
+class SpeakersData(SceneFields):
+    """The data set ``speakers``: recordings of one's own.
+
+    For other fields see `DataSet` and `SceneFields`.
 
     Attributes:
       root: holds a folder per speaker, or ``train/``, ``dev/`` and perhaps ``test/`` with a folder
@@ -126,6 +129,7 @@ class SpeakersData:
         yield from fields.positive(self, "sample_rate", "crop_seconds", "workers")
         if self.sources < 2:
             yield "sources", "must be at least 2"
+        yield from self.scene_problems()
 
     def open(self, held_out: HeldOut | None = None) -> Data:
         """Returns the data, and prints what it is and what had to be left out; see `DataSet`."""
@@ -152,9 +156,9 @@ class SpeakersData:
         test, samples = self._sides(held_out)["test"], round(WHOLE_SECONDS * self.sample_rate)
         return held_out_wholes(self._mixtures(test, samples, active=True), "speakers", count)
 
-    def _mixtures(self, recordings: Recordings, samples: int, *, active: bool) -> Speakers:
+    def _mixtures(self, recordings: Recordings, samples: int, *, active: bool) -> Mixtures:
         form = {"sample_rate": self.sample_rate, "samples": samples, "sources": self.sources}
-        return Speakers(recordings, active=active, **form)
+        return self.scenes(Speakers(recordings, active=active, **form), self.sample_rate)
 
     def _sides(self, held_out: HeldOut | None) -> dict[str, Recordings]:
         """Returns the recordings of each of `SIDES` by speaker, and prints who is held out."""

@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from audioslots_jax import fields
-from audioslots_jax.data.batch import Data, HeldOut, RowByRow, crop_samples
+from audioslots_jax.data.batch import Data, HeldOut, Mixtures, RowByRow, crop_samples
 from audioslots_jax.data.draws import random_generator
 from audioslots_jax.data.level import decibels
+from audioslots_jax.data.scenes import SceneFields
 from audioslots_jax.data.wholes import WHOLE_SECONDS, Wholes, held_out_wholes
 
 # The voices of each part; training draws none of the others.
@@ -56,8 +57,11 @@ class Voices(RowByRow):
 
 
 @dataclasses.dataclass(frozen=True)
-class VoicesData:
-    """The data set ``voices``, which needs no recordings. See `DataSet`, whose fields it has."""
+class VoicesData(SceneFields):
+    """The data set ``voices``, which needs no recordings.
+
+    See `DataSet` and `SceneFields`, whose fields it has.
+    """
 
     sample_rate: int = 8000
     crop_seconds: float = 0.5
@@ -71,6 +75,7 @@ class VoicesData:
             yield "sources", "must be at least 2"
         if self.sample_rate < LOWEST_RATE:
             yield "sample_rate", f"must be at least {LOWEST_RATE}, for all voices to be heard"
+        yield from self.scene_problems()
 
     def open(self, held_out: HeldOut | None = None) -> Data:
         """Returns the data; which voices are held out is the same in every run."""
@@ -83,10 +88,9 @@ class VoicesData:
         mixtures = self._mixtures(TEST, round(WHOLE_SECONDS * self.sample_rate))
         return held_out_wholes(mixtures, "voices", count)
 
-    def _mixtures(self, voices: range, samples: int) -> Voices:
-        return Voices(
-            sample_rate=self.sample_rate, samples=samples, sources=self.sources, voices=voices
-        )
+    def _mixtures(self, voices: range, samples: int) -> Mixtures:
+        form = {"sample_rate": self.sample_rate, "samples": samples, "sources": self.sources}
+        return self.scenes(Voices(voices=voices, **form), self.sample_rate)
 
 
 def sing(

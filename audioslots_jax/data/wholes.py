@@ -32,6 +32,8 @@ def held_out_wholes(mixtures: Mixtures, name: str, count: int) -> Wholes:
 
     def make(index: int) -> Whole:
         batch = mixtures.batch(HELD_OUT_SEED, index, range(1), 1)
-        return Whole(f"{name}-{index}", *map(np.asarray, (batch.mixture[0], batch.sources[0])))
+        present = np.asarray(batch.present[0])
+        sources = np.asarray(batch.sources[0])[present]
+        return Whole(f"{name}-{index}", np.asarray(batch.mixture[0]), sources)
 
     return Wholes(range(count), make)

@@ -5,6 +5,7 @@ of parameters and a batch. Its ``scores`` are the names of what it measures.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -15,10 +16,18 @@ from jaxtyping import Array, Float
 
 from audioslots_jax.audio import permuted_si_snr, si_snr_improvement
 from audioslots_jax.data.batch import HELD_OUT_SEED, Batch, Mixtures
+from audioslots_jax.errors import UserError
 from audioslots_jax.models import Magnitudes
 from audioslots_jax.objectives import Objectives
+from audioslots_jax.objectives.matched import taken
+from audioslots_jax.objectives.matched_snr import pairwise_negative_snr
 from audioslots_jax.reports.examples import Examples
 from audioslots_jax.separator import Separator
+
+QUIET = 1e-8  # energy of slots over the mixture's that counts as none
+LIMIT_DB = 60.0  # SI-SNR of a mixture that is its only source
+# A score that the truth leaves undefined for a mixture; NaN is one that the model has spoilt.
+UNDEFINED = math.inf
 
 
 class Evaluation(NamedTuple):
@@ -95,25 +104,62 @@ class OracleMasks:
         return Evaluation(si_snr_scores(batch, waveforms)[:2])
 
 
+@dataclasses.dataclass(frozen=True)
+class Counting:
+    """How often as many slots are said to hold a source as there are sources.
+
+    ``absent_db`` is the energy of slots without a source over the mixture's, in dB; which they are
+    the true sources say.
+    """
+
+    separator: Separator
+    objectives: Objectives
+    scores: ClassVar[tuple[str, ...]] = ("count_accuracy", "absent_db")
+
+    def __call__(self, params: Any, batch: Batch) -> Evaluation:
+        """Returns the scores of every mixture."""
+        estimates = self.separator(params, batch.mixture)
+        if "presence" not in estimates.named:
+            raise UserError("config.eval.evaluators: counting needs --config.model.presence=True.")
+        counted = jnp.sum(estimates.named["presence"] > 0, axis=1, dtype=jnp.int32)
+        right = counted == jnp.sum(batch.present, axis=1, dtype=jnp.int32)
+        costs = pairwise_negative_snr(batch.sources, estimates.waveforms, batch.mixture, LIMIT_DB)
+        free = ~taken(costs, batch.present, self.objectives.assign)
+        energy = jnp.sum(jnp.square(estimates.waveforms), axis=-1)
+        left = jnp.sum(jnp.where(free, energy, 0.0), axis=1)
+        whole = jnp.sum(jnp.square(batch.mixture), axis=1)
+        level = 10 * jnp.log10(jnp.maximum(left, QUIET * whole) / whole)
+        known = jnp.any(free, axis=1) & (whole > 0)
+        return Evaluation((right.astype(jnp.float32), jnp.where(known, level, UNDEFINED)))
+
+
 EVALUATORS: dict[str, Callable[[Separator, Objectives], Evaluator]] = {
     "separation": Separation,
     "autoencoder": Autoencoder,
     "oracle_masks": OracleMasks,
+    "counting": Counting,
 }
 
 
 def si_snr_scores(
     batch: Batch, estimates: Float[Array, "batch slot sample"]
 ) -> tuple[Array, Array, Array]:
-    """Returns SI-SNRi and SI-SNR in dB, means over the sources that exist, and their slots."""
+    """Returns SI-SNRi and SI-SNR in dB, means over the sources that exist, and their slots.
+
+    They are `UNDEFINED` where no source exists; SI-SNRi also where a source is alone, and is the
+    mixture already.
+    """
     absolute, order = permuted_si_snr(batch.sources, estimates)
     improvement = si_snr_improvement(absolute, batch.sources, batch.mixture)
     count = jnp.sum(batch.present, axis=1, dtype=absolute.dtype)
 
     def mean(scores: Float[Array, "batch source"]) -> Float[Array, " batch"]:
-        return jnp.sum(jnp.where(batch.present, scores, 0.0), axis=1) / count
+        total = jnp.sum(jnp.where(batch.present, scores, 0.0), axis=1)
+        return jnp.where(count > 0, total / jnp.maximum(count, 1), UNDEFINED)
 
-    return mean(improvement), mean(absolute), order
+    mixed = si_snr_improvement(jnp.zeros_like(absolute), batch.sources, batch.mixture)
+    alone = (count == 1) & (mean(-mixed) > LIMIT_DB)
+    return jnp.where(alone, UNDEFINED, mean(improvement)), mean(absolute), order
 
 
 def scored(
@@ -163,7 +209,8 @@ def evaluate(
     """Returns mean scores over the first ``count`` mixtures, and some taken apart.
 
     Evaluators come by the names of their scores, with their parameters. The first one that shows
-    mixtures shows ``examples`` of them, rounded up to whole batches.
+    mixtures shows ``examples`` of them, rounded up to whole batches. Mixtures for which a score is
+    `UNDEFINED` are left out of its mean.
     """
     scores: dict[str, float] = {}
     shown: list[Examples] = []
@@ -179,5 +226,7 @@ def evaluate(
                 own.append(jax.device_get(evaluation.examples))
         shown = shown or own
         for name, parts in zip(names, zip(*values, strict=True), strict=True):
-            scores[name] = float(np.concatenate(parts)[:count].mean(dtype=np.float64))
+            of_all = np.concatenate(parts)[:count]
+            defined = of_all[of_all != UNDEFINED]
+            scores[name] = float(defined.mean(dtype=np.float64)) if len(defined) else math.nan
     return scores, jax.tree.map(lambda *parts: np.concatenate(parts), *shown) if shown else None

@@ -9,6 +9,7 @@ from audioslots_jax.models.decoders import DECODERS, SpatialBroadcastDecoder
 from audioslots_jax.models.encoders import ENCODERS, ResNet
 from audioslots_jax.models.interface import Features, Magnitudes, Masks, Slots
 from audioslots_jax.models.positions import centres, fourier_features
+from audioslots_jax.models.presence import Presence
 from audioslots_jax.models.slots import SLOT_MODULES, QueryTransformer
 
 PARTS = {"encoder": ENCODERS, "slot_module": SLOT_MODULES, "decoder": DECODERS}
@@ -26,7 +27,7 @@ def build(
     """Returns the model of a config.
 
     Args:
-      config: ``slots`` and, for each of `PARTS`, a ``name`` and the part's fields.
+      config: ``slots``, ``presence`` and, for each of `PARTS`, a ``name`` and the part's fields.
       crop_frames: frames of a training crop.
       dtype: of activations and products; parameters are float32 in any case.
       remat_decoder: compute the decoder's activations again on the way back, not keep them.
@@ -39,7 +40,7 @@ def build(
         name: fields.make(kinds, config[name], f"model.{name}", **given)
         for name, kinds in PARTS.items()
     }
-    return AudioSlots(**parts)
+    return AudioSlots(**parts, presence=Presence() if config.get("presence", False) else None)
 
 
 __all__ = [

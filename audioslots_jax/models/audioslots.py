@@ -29,11 +29,14 @@ class AudioSlots(nn.Module):
 
     Attributes:
       encoder, slot_module, decoder: see `audioslots_jax.models.interface`.
+      presence: from slots to logits of their probability to hold a source, if it is asked for;
+        they are named ``"presence"``.
     """
 
     encoder: nn.Module
     slot_module: nn.Module
     decoder: nn.Module
+    presence: nn.Module | None = None
 
     def __call__(
         self,
@@ -53,6 +56,8 @@ class AudioSlots(nn.Module):
         named = {**features.named, "grid": features.grid}
         if slots.attention is not None:
             named["attention"] = slots.attention
+        if self.presence is not None:
+            named["presence"] = self.presence(slots.slots)
         return Outputs(slots.slots, decoded, named)
 
     def decode(

@@ -15,6 +15,7 @@ from audioslots_jax.objectives.matched_magnitude import MatchedMagnitude, pairwi
 from audioslots_jax.objectives.matched_snr import MatchedSNR
 from audioslots_jax.objectives.mixit import MixIT
 from audioslots_jax.objectives.mixture_magnitude import MixtureMagnitude
+from audioslots_jax.objectives.presence import Presence
 from audioslots_jax.separator import Estimates, FrontEnd
 
 
@@ -37,6 +38,7 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "matched_magnitude": MatchedMagnitude,
     "matched_snr": MatchedSNR,
     "affinity": Affinity,
+    "presence": Presence,
     "mixit": MixIT,
     "mixture_magnitude": MixtureMagnitude,
 }

@@ -5,7 +5,7 @@ section 2, "loss").
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from audioslots_jax.matching import Assign, matched_costs
 
@@ -21,9 +21,27 @@ def matched_mean(
     """
     exists = present[:, :, None]
     costs = jnp.where(exists, costs, jnp.zeros_like(costs))
+    total = jnp.sum(matched_costs(costs, assign_present(costs, present, assign)), axis=1)
+    return total / jnp.maximum(jnp.sum(present, axis=1, dtype=costs.dtype), 1)
+
+
+def assign_present(
+    costs: Float[Array, "batch source slot"], present: Bool[Array, "batch source"], assign: Assign
+) -> Int[Array, "batch source"]:
+    """Returns the slot of every source; those that are not ``present`` get what is left over."""
+    exists = present[:, :, None]
+    costs = jnp.where(exists, costs, jnp.zeros_like(costs))
     highest, lowest = (f(costs, axis=(1, 2), keepdims=True) for f in (jnp.max, jnp.min))
     # More than it can cost to let all others change their slots.
     last = highest + costs.shape[1] * (highest - lowest) + 1
-    assignment = assign(jnp.where(exists, costs, last))
-    total = jnp.sum(matched_costs(costs, assignment), axis=1)
-    return total / jnp.maximum(jnp.sum(present, axis=1, dtype=costs.dtype), 1)
+    return assign(jnp.where(exists, costs, last))
+
+
+def taken(
+    costs: Float[Array, "batch source slot"], present: Bool[Array, "batch source"], assign: Assign
+) -> Bool[Array, "batch slot"]:
+    """Returns which slots are matched with a source that is present."""
+    assignment = assign_present(costs, present, assign)
+    slots = jnp.arange(costs.shape[2], dtype=assignment.dtype)
+    own = (assignment[:, :, None] == slots[None, None]) & present[:, :, None]
+    return jnp.any(own, axis=1)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from audioslots_jax.data.batch import Batch
 from audioslots_jax.matching import Assign
-from audioslots_jax.objectives.matched import matched_mean
+from audioslots_jax.objectives.matched import matched_mean, taken
 from audioslots_jax.separator import Estimates
 
 # A source this far below its mixture counts as silent: its SNR would say nothing.
@@ -23,14 +23,19 @@ class MatchedSNR:
 
     Attributes:
       limit_db: the SNR above which nothing is gained any more; the loss stays above its negative.
+      silence: weight of the level, in dB over the mixture's, of slots that no source got; the mean
+        over these slots, and not below ``-limit_db``.
     """
 
     limit_db: float = 30.0
+    silence: float = 0.0
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yields the fields that cannot be, and what they must be."""
         if not 0 < self.limit_db <= 60:
             yield "limit_db", "must be above 0, and at most 60"
+        if self.silence < 0:
+            yield "silence", "must not be negative"
 
     def __call__(
         self, estimates: Estimates, batch: Batch, assign: Assign
@@ -39,7 +44,24 @@ class MatchedSNR:
         costs = pairwise_negative_snr(
             batch.sources, estimates.waveforms, batch.mixture, self.limit_db
         )
-        return matched_mean(costs, batch.present, assign)
+        loss = matched_mean(costs, batch.present, assign)
+        if not self.silence:
+            return loss
+        free = ~taken(costs, batch.present, assign)
+        levels = level_over_mixture(estimates.waveforms, batch.mixture, self.limit_db)
+        number = jnp.maximum(jnp.sum(free, axis=1, dtype=levels.dtype), 1)
+        return loss + self.silence * jnp.sum(jnp.where(free, levels, 0.0), axis=1) / number
+
+
+def level_over_mixture(
+    estimates: Float[Array, "batch slot sample"],
+    mixture: Float[Array, "batch sample"],
+    limit_db: float,
+) -> Float[Array, "batch slot"]:
+    """Returns the energy of every slot over the mixture's in dB, smoothly above ``-limit_db``."""
+    energy = jnp.sum(jnp.square(estimates), axis=-1)
+    whole = jnp.sum(jnp.square(mixture), axis=-1)[:, None] + SMALLEST * mixture.shape[-1]
+    return 10 * jnp.log10(energy / whole + 10 ** (-limit_db / 10))
 
 
 def pairwise_negative_snr(

@@ -170,7 +170,7 @@ def complete(config: ConfigDict) -> ConfigDict:
         **{name: fields.defaults(kind) for name, kind in SECTIONS.items()},
         "data": part(DATA_SETS, "data", given.get("data", {}), "kind", "voices"),
         "optimizer": part(OPTIMIZERS, "optimizer", given.get("optimizer", {}), "name", "adam"),
-        "model": {"slots": 2}
+        "model": {"slots": 2, "presence": False}
         | {
             name: part(models.PARTS[name], f"model.{name}", model.get(name, {}), "name", default)
             for name, default in MODEL.items()
@@ -207,7 +207,10 @@ def check(config: ConfigDict, devices: int = 1) -> None:
         fields.make_section(kind, config[name], name)
     data, train, slots = data_sets.make(config.data), config.train, config.model.slots
     optimizers.build(config)
-    require(set(config.model) == {"slots", *MODEL}, "model", sorted(config.model), f"has {MODEL}")
+    names = {"slots", "presence", *MODEL}
+    require(set(config.model) == names, "model", sorted(config.model), f"has {sorted(names)}")
+    problem = fields.mismatch(config.model.presence, bool)
+    require(not problem, "model.presence", config.model.presence, problem)
     require(
         isinstance(slots, int) and (slots == 1 or slots >= data.sources), "model.slots", slots,
         f"must be at least data.sources ({data.sources}), or 1 for the autoencoder",

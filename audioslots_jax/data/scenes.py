@@ -1,0 +1,182 @@
+"""Scenes: mixtures in which a source may be absent or pause, with noise that belongs to nobody.
+
+What a scene changes is drawn apart from the sources, so that these are the same with and without.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+
+from audioslots_jax.data.batch import Batch, Mixtures, RowByRow
+from audioslots_jax.data.draws import random_generator
+from audioslots_jax.data.level import decibels, rms
+
+FADE_SECONDS = 0.01  # in which a voice begins or ends
+SHORTEST = 0.25  # of a crop: the least that a voice that pauses is heard
+HUM_HZ = (50.0, 60.0)
+BABBLE = 3  # examples that make it
+BEYOND = 2**20  # rows of a batch
+# Noise without a voice to be louder or softer than: RMS re full scale.
+LEVEL_DB = -30.0
+
+Noise = Callable[[int, int, np.random.Generator], Float[np.ndarray, " sample"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneFields:
+    """Fields of a data set's section.
+
+    Attributes:
+      absent: probability that a source is not there at all.
+      pauses: probability that a source that is there is heard in a part of the crop alone.
+      noise: kinds of noise, divided by commas, of which each mixture gets one: white, pink, hum or
+        babble (of other sources); none where it is empty.
+      noise_low_db, noise_high_db: range of the level of the sources together over the noise's.
+    """
+
+    absent: float = 0.0
+    pauses: float = 0.0
+    noise: str = ""
+    noise_low_db: float = 0.0
+    noise_high_db: float = 20.0
+
+    @property
+    def noises(self) -> list[str]:
+        """The kinds of noise."""
+        return [name.strip() for name in self.noise.split(",") if name.strip()]
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is changed."""
+        return not (self.absent or self.pauses or self.noises)
+
+    def scene_problems(self) -> Iterator[tuple[str, str]]:
+        """Yields the fields that cannot be, and what they must be."""
+        for name in ("absent", "pauses"):
+            if not 0 <= getattr(self, name) < 1:
+                yield name, "must be from 0 to below 1"
+        if set(self.noises) - {*NOISES, "babble"}:
+            yield "noise", f"must name some of {', '.join(NOISES)}, babble, divided by commas"
+        if self.noise_low_db > self.noise_high_db:
+            yield "noise_low_db", f"must not be above noise_high_db ({self.noise_high_db:g})"
+
+    def scenes(self, mixtures: RowByRow, sample_rate: int) -> Mixtures:
+        """Returns the mixtures with what is changed, if anything is."""
+        return mixtures if self.plain else Scenes(mixtures, self, sample_rate)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scenes:
+    """Mixtures of sources of which some are absent or pause, and noise; see `Mixtures`.
+
+    Attributes:
+      sounds: where the sources come from.
+      fields: what is changed.
+      sample_rate: in Hz.
+    """
+
+    sounds: RowByRow
+    fields: SceneFields
+    sample_rate: int
+
+    def batch(self, seed: int, step: int, rows: range, batch_size: int) -> Batch:
+        """Returns rows of the batch of a step; see `Mixtures`."""
+        made = [self._row(seed, step, row) for row in rows]
+        mixtures, sources, present = (np.stack(parts) for parts in zip(*made, strict=True))
+        return Batch(mixtures, sources, present)
+
+    def _row(
+        self, seed: int, step: int, row: int
+    ) -> tuple[
+        Float32[np.ndarray, " sample"],
+        Float32[np.ndarray, "source sample"],
+        Bool[np.ndarray, " source"],
+    ]:
+        random = random_generator("scene", seed, step, row)
+        sources = self.sounds.example(seed, step, row)
+        count, samples = sources.shape
+        # As many draws whatever the fields, so that each field changes one thing.
+        present = np.greater_equal(random.uniform(size=count), self.fields.absent)
+        paused = np.less(random.uniform(size=count), self.fields.pauses)
+        bounds = random.uniform(size=(count, 2))
+        heard = [
+            activity(samples, first, second, self.sample_rate) if pause else np.ones(samples)
+            for (first, second), pause in zip(bounds, paused, strict=True)
+        ]
+        sources = (sources * heard * present[:, None]).astype(np.float32)
+        mixture = sources.sum(axis=0)
+        if self.fields.noises:
+            mixture = mixture + self._noise(mixture, seed, step, row, random)
+        return mixture, sources, present
+
+    def _noise(
+        self,
+        voices: Float32[np.ndarray, " sample"],
+        seed: int,
+        step: int,
+        row: int,
+        random: np.random.Generator,
+    ) -> Float32[np.ndarray, " sample"]:
+        kind = self.fields.noises[random.integers(len(self.fields.noises))]
+        above = random.uniform(self.fields.noise_low_db, self.fields.noise_high_db)
+        if kind == "babble":
+            # Examples of rows that no batch has.
+            others = (
+                self.sounds.example(seed, step, row + BEYOND * i) for i in range(1, BABBLE + 1)
+            )
+            noise = sum(example.sum(axis=0) for example in others)
+        else:
+            noise = NOISES[kind](len(voices), self.sample_rate, random)
+        level = rms(voices) or decibels(LEVEL_DB)
+        scaled: np.ndarray = noise * level * decibels(-above) / max(rms(noise), 1e-12)
+        return scaled.astype(np.float32)
+
+
+def activity(
+    samples: int, first: float, second: float, sample_rate: int
+) -> Float[np.ndarray, " sample"]:
+    """Returns 1 in a part of a crop and 0 elsewhere, with short fades.
+
+    Two numbers from 0 to 1 say how long it is, from `SHORTEST` of the crop on, and where it begins.
+    """
+    length = (SHORTEST + (1 - SHORTEST) * first) * samples
+    # It may reach beyond both ends, so that a voice may begin late or end early.
+    begin = second * (samples + length) - length
+    begin = np.clip(begin, SHORTEST * samples - length, (1 - SHORTEST) * samples)
+    centres, fade = np.arange(samples) + 0.5, FADE_SECONDS * sample_rate
+    rising, falling = (centres - begin) / fade, (begin + length - centres) / fade
+    level: np.ndarray = np.clip(np.minimum(rising, falling), 0.0, 1.0)
+    return level
+
+
+def white(
+    samples: int, sample_rate: int, random: np.random.Generator
+) -> Float[np.ndarray, " sample"]:
+    """Returns white noise."""
+    return random.normal(size=samples)
+
+
+def pink(
+    samples: int, sample_rate: int, random: np.random.Generator
+) -> Float[np.ndarray, " sample"]:
+    """Returns noise whose power falls with the frequency."""
+    spectrum = np.fft.rfft(random.normal(size=samples))
+    return np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), samples)
+
+
+def hum(
+    samples: int, sample_rate: int, random: np.random.Generator
+) -> Float[np.ndarray, " sample"]:
+    """Returns the mains: a tone, and overtones of random strength."""
+    tone = HUM_HZ[random.integers(len(HUM_HZ))]
+    seconds = np.arange(samples) / sample_rate
+    phases, strengths = random.uniform(size=(2, 8))
+    numbers = np.arange(1, 9)
+    waves = np.sin(2 * np.pi * (tone * numbers[:, None] * seconds + phases[:, None]))
+    made: np.ndarray = (strengths / numbers) @ waves
+    return made
+
+
+NOISES: Mapping[str, Noise] = {"white": white, "pink": pink, "hum": hum}
