@@ -6,8 +6,13 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audioslots_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from audioslots_jax.inference.files import SeparatedFile
+    from audioslots_jax.inference.recordings import RecordingSeparator
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", metavar="DIR", type=Path, required=True, help="for the files")
     how = "mix several channels down to one, or separate each (default: %(default)s)"
     add("--channels", choices=("mix", "each"), default="mix", help=how)
+    number = "files to write of each INPUT (default: one per slot, or as many as the model counts)"
+    add("--speakers", metavar="N", type=_count, help=number)
     add("--report", action="store_true", help="add a picture of the spectrograms of each input")
     separate.set_defaults(run=_separate, interrupted="files of recordings that were done are there")
 
@@ -96,19 +103,34 @@ def _separate(arguments: argparse.Namespace) -> int:
 
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
     separator = load(arguments.workdir)
+    slots = separator.separator.slots
+    if arguments.speakers and arguments.speakers > slots:
+        raise UserError(f"--speakers is {arguments.speakers}; the model has {slots} slots.")
     failed = False
-    for path, outputs in _outputs(arguments, separator.separator.slots):
+    for path, outputs in _outputs(arguments, slots):
         try:
             if not outputs:
                 raise UserError(f"{path}: its files would overwrite an input or another's files.")
             picture = outputs[0].parent / f"{path.name}.png" if arguments.report else None
-            rate = separate_file(separator, path, outputs, arguments.channels == "mix", picture)
-            rule = f"; by a rule above {separator.sample_rate // 2} Hz, which the model cannot hear"
-            print(f"{path}: {', '.join(map(str, outputs))}{rule * (rate > separator.sample_rate)}")
+            made = separate_file(
+                separator, path, outputs, arguments.channels == "mix", picture, arguments.speakers
+            )
+            print(f"{path}: {_tell(made, separator)}")
         except UserError as error:
             _say(error)
             failed = True
     return int(failed)
+
+
+def _tell(made: "SeparatedFile", separator: "RecordingSeparator") -> str:
+    """Returns what became of a recording, in a line."""
+    text = ", ".join(map(str, made.outputs)) or "nobody is heard, so there is no file"
+    if separator.counts and made.outputs:
+        sure = ", ".join(f"{100 * p:.0f} %" for p in made.probabilities)
+        text = f"{len(made.outputs)} of {separator.separator.slots} slots are used ({sure}): {text}"
+    if made.sample_rate > separator.sample_rate:
+        text += f"; by a rule above {separator.sample_rate // 2} Hz, which the model cannot hear"
+    return text
 
 
 def _outputs(arguments: argparse.Namespace, slots: int) -> Iterator[tuple[Path, list[Path]]]:

@@ -94,8 +94,10 @@ def continue_order(
     embeddings: Float[Array, "chunk slot embedding"],
     hop: int,
     stft: STFT,
-) -> tuple[Float[Array, "chunk slot length"], Chunk]:
-    """Returns chunks with their slots in `blind_order` after ``previous``, and the last of them.
+) -> tuple[Float[Array, "chunk slot length"], Int[Array, "chunk slot"], Chunk]:
+    """Returns chunks with their slots in `blind_order` after ``previous``, and what made it so.
+
+    That is the order, and the last chunk, for the next ones to continue.
 
     Before the first chunk there was one of zeros, which has no order to continue.
     """
@@ -103,7 +105,7 @@ def continue_order(
     embeddings = jnp.concatenate([previous.embeddings[None], embeddings])
     order = blind_order(chunks, hop, embeddings, stft)
     ordered = reorder(chunks, order)[1:]
-    return ordered, Chunk(ordered[-1], reorder(embeddings, order)[-1])
+    return ordered, order[1:], Chunk(ordered[-1], reorder(embeddings, order)[-1])
 
 
 def chain(costs: Float[Array, "joint slot slot"]) -> Int[Array, "chunk slot"]:

@@ -111,7 +111,11 @@ def require_sound(
 
 
 class Writers:
-    """Files that appear under their names when all of them are whole. Use it as a context."""
+    """Files that appear under their names when all of them are whole. Use it as a context.
+
+    Attributes:
+      kept: which files are kept, by their numbers; they get the first of the names.
+    """
 
     def __init__(self, paths: Sequence[Path], like: soundfile.SoundFile, channels: int):
         """Opens files of the format, encoding and sampling rate of ``like``.
@@ -120,6 +124,7 @@ class Writers:
           UserError: if one cannot be written.
         """
         self._paths, self._files = list(paths), list[soundfile.SoundFile]()
+        self.kept = list(range(len(paths)))
         if like.format == "SD2":  # its header is in a second file
             raise UserError(f"{self._paths[0]} cannot be written as SD2; convert the input to WAV.")
         self._full_scale = np.inf if like.subtype in ("FLOAT", "DOUBLE") else 1.0
@@ -154,9 +159,11 @@ class Writers:
         for path, file in zip(self._paths, self._files, strict=True):
             with self._naming(path):
                 file.close()
-        for path in self._paths:
+        for number, path in zip(self.kept, self._paths, strict=False):
             with self._naming(path):
-                _unfinished(path).replace(path)
+                _unfinished(self._paths[number]).replace(path)
+        for number in set(range(len(self._paths))) - set(self.kept):
+            _unfinished(self._paths[number]).unlink()
 
     @contextlib.contextmanager
     def _naming(self, path: Path) -> Iterator[None]:

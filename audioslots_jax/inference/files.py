@@ -2,12 +2,30 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from audioslots_jax.data.files import write_atomically
 from audioslots_jax.data.sound_files import SoundFile
 from audioslots_jax.errors import UserError
+from audioslots_jax.inference.presence import Presences
 from audioslots_jax.inference.recordings import RecordingSeparator
 from audioslots_jax.progress import progress
+
+
+class SeparatedFile(NamedTuple):
+    """What became of a recording.
+
+    Attributes:
+      sample_rate: in Hz.
+      outputs: a file per source.
+      probabilities: that they hold one.
+    """
+
+    sample_rate: int
+    outputs: list[Path]
+    probabilities: list[float]
 
 
 def separate_file(
@@ -16,15 +34,14 @@ def separate_file(
     outputs: Sequence[Path],
     mix_down: bool,
     picture: Path | None = None,
-) -> int:
-    """Separates a file into one file per slot, of the same format, rate and length.
+    sources: int | None = None,
+) -> SeparatedFile:
+    """Separates a file into one file per source, of the same format, rate and length.
 
-    Shows a progress bar. The files, ``outputs``, appear when all of them are whole. With
-    ``mix_down`` several channels become one, rather than being separated each. The ``picture`` is
-    a PNG file that gets the spectrograms of recording and slots.
-
-    Returns:
-      The recording's sampling rate in Hz.
+    Shows a progress bar. The files, the first of the ``outputs``, appear when all of them are
+    whole. There are so many ``sources``, or as many as the model finds. With ``mix_down`` several
+    channels become one, rather than being separated each. The ``picture`` is a PNG file that gets
+    the spectrograms of recording and sources.
 
     Raises:
       UserError: if the recording cannot be read or separated, or a file cannot be written.
@@ -35,10 +52,16 @@ def separate_file(
         if mix_down:
             channels, blocks = 1, (block.mean(axis=0, keepdims=True) for block in blocks)
         bar = progress(total=file.frames, desc=path.name, unit="s", unit_scale=1 / sample_rate)
+        presences = Presences(len(outputs))
         with bar, file.writers(outputs, channels) as writers:
-            for separated in separator.stream(blocks, sample_rate, str(path)):
+            for separated in separator.stream(blocks, sample_rate, str(path), presences):
                 writers.write(separated)
                 bar.update(separated.shape[2])
+            chosen = list(range(len(outputs)))
+            if separator.counts or sources is not None:
+                chosen = presences.chosen(sources)
+            writers.kept = chosen
+    outputs = list(outputs[: len(chosen)])
     if picture is not None:
         from audioslots_jax.reports import pictures  # and matplotlib, which others are spared
 
@@ -47,4 +70,5 @@ def separate_file(
             write_atomically(picture, content)
         except OSError as error:
             raise UserError(f"{picture} cannot be written ({error.strerror}).") from None
-    return sample_rate
+    probabilities = presences.probabilities[np.array(chosen, int)]
+    return SeparatedFile(sample_rate, outputs, [float(p) for p in probabilities])

@@ -6,32 +6,30 @@ Recordings are cut into chunks that overlap. A batch of them at a time goes thro
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import soxr
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Float, Float32
 
 from audioslots_jax import separator as separators
-from audioslots_jax.audio.chunks import Chunk, continue_order, order_like, reorder
 from audioslots_jax.data import data_sets
 from audioslots_jax.data.batch import crop_samples
 from audioslots_jax.data.sound_files import SoundFile, require_sound
 from audioslots_jax.errors import UserError
 from audioslots_jax.inference import packaged
+from audioslots_jax.inference.chunk_processor import ChunkProcessor
+from audioslots_jax.inference.gain import Gain
+from audioslots_jax.inference.presence import Presences
 from audioslots_jax.inference.stitching import stitch
-from audioslots_jax.separator import Estimates, Separator
-from audioslots_jax.sequences import carry_over
+from audioslots_jax.separator import Separator
 from audioslots_jax.workdir import CHECKPOINTS, CONFIG, read_config, read_data
 
 MOST_CHANNELS = 64  # more are samples, in an array that lies on its side
 RATES = (1000, 768_000)  # Hz; others come from damaged headers
-MOST_GAIN = 1e12  # what needs more is silence
 
 Waveform = Float32[np.ndarray, "channel sample"]
 Separated = Float32[np.ndarray, "slot channel sample"]
@@ -84,6 +82,11 @@ class RecordingSeparator:
         """Whether the slots of a chunk start the next one's, as they did in the training."""
         return bool(self.config.get("train", {}).get("sequence", 1) > 1)
 
+    @property
+    def counts(self) -> bool:
+        """Whether the model says which slots hold a source."""
+        return self.separator.model.presence is not None
+
     def __call__(
         self,
         recording: str | Path | np.ndarray | Iterable[np.ndarray],
@@ -125,10 +128,31 @@ class RecordingSeparator:
         separated = _whole(self.stream([np.atleast_2d(samples)], sample_rate))
         return separated[:, 0] if samples.ndim == 1 else separated
 
+    def with_presence(
+        self, samples: np.ndarray, sample_rate: int
+    ) -> tuple[Float32[np.ndarray, "slot channel sample"], Float[np.ndarray, " slot"]]:
+        """Separates samples, shaped (channel, sample), and says which slots hold a source.
+
+        Returns:
+          One recording per slot, as `__call__` does, and each slot's probability to hold a source:
+          1 by a model that does not say it, if the slot is not silent.
+        """
+        presences = Presences(self.separator.slots)
+        separated = _whole(self.stream([samples], sample_rate, presences=presences))
+        return separated, presences.probabilities
+
     def stream(
-        self, blocks: Iterable[np.ndarray], sample_rate: int, name: str = "the recording"
+        self,
+        blocks: Iterable[np.ndarray],
+        sample_rate: int,
+        name: str = "the recording",
+        presences: Presences | None = None,
     ) -> Iterator[Separated]:
-        """Separates blocks one after the other, as `__call__` does; errors give the ``name``."""
+        """Separates blocks one after the other, as `__call__` does; errors give the ``name``.
+
+        At the end ``presences`` hold which slots hold a source; all of them do by a model that does
+        not say it.
+        """
         if not RATES[0] <= sample_rate <= RATES[1]:
             raise UserError(
                 f"{name}: its sampling rate is {sample_rate} Hz; it must be from {RATES[0]} to "
@@ -143,7 +167,8 @@ class RecordingSeparator:
 
         def pairs() -> Iterator[tuple[Waveform, Separated]]:
             given = 0
-            separated = self._separate(_resample(kept(), sample_rate, self.sample_rate))
+            heard_at = _resample(kept(), sample_rate, self.sample_rate)
+            separated = self._separate(heard_at, presences)
             flat = (block.reshape(-1, block.shape[2]) for block in separated)
             for block in _resample(flat, self.sample_rate, sample_rate):
                 if not np.isfinite(block).all():
@@ -169,114 +194,17 @@ class RecordingSeparator:
         else:
             yield from (estimates for _, estimates in pairs())
 
-    def _separate(self, blocks: Iterable[Waveform]) -> Iterator[Separated]:
+    def _separate(
+        self, blocks: Iterable[Waveform], presences: Presences | None = None
+    ) -> Iterator[Separated]:
         """Separates blocks at the model's rate."""
         if self.separator.slots == 1:
             raise UserError("an autoencoder cannot separate: it needs the sources to be apart.")
-        hop, gain, previous = self.hop, Gain(self.level, self.crop), None
-        queries: dict[int, Array] = {}  # of channels whose slots carry over
-
-        def estimate(
-            chunks: Float32[np.ndarray, "chunk length"], channel: int, gain: Float32[np.ndarray, ""]
-        ) -> tuple[Array, Array]:
-            if not self.carries:
-                return _estimate(self.separator, self.params, chunks, gain)
-            start = queries.get(channel)
-            if start is None:
-                start = _estimate(self.separator, self.params, chunks[:1], gain)[1]
-            made = _carry_over(self.separator, self.params, chunks, gain, start)
-            queries[channel] = made[1][-1:]
-            return made
-
-        def process(
-            chunks: Float32[np.ndarray, "chunk channel length"],
-        ) -> Float32[np.ndarray, "chunk slot channel length"]:
-            nonlocal previous
-            apply = functools.partial(estimate, gain=gain(chunks))
-            # One channel after the other, so that the network never sees more than one's chunks.
-            estimates, embeddings = apply(chunks[:, 0], 0)
-            if previous is None:
-                previous = Chunk(jnp.zeros_like(estimates[0]), jnp.zeros_like(embeddings[0]))
-            first, previous = _continue_order(
-                previous, estimates, embeddings, hop, self.separator.front_end.stft
-            )
-            # The others hear the same sources.
-            others = range(1, chunks.shape[1])
-            aligned = (_reorder_like(apply(chunks[:, i], i)[0], first) for i in others)
-            return np.stack([np.asarray(first), *map(np.asarray, aligned)], axis=2)
-
-        yield from stitch(process, blocks, self.chunk, hop)
-
-
-class Gain:
-    """The gain of what a model hears, so that recordings of any level are separated alike.
-
-    It is the RMS of the mixtures that the model was trained on, divided by the level of the
-    recording so far: ``sqrt(sum p^2 / sum p)`` over the mean squares ``p`` of all parts of chunks
-    as long as a crop, of all channels, up to the end of a batch of chunks. Loud parts so count for
-    more than pauses do, and the zeros that fill up a chunk for nothing. It is 1 if either level is
-    0 or not known. Only masks depend on it, not the level of estimates.
-    """
-
-    def __init__(self, level: float, crop: int):
-        """Starts a recording.
-
-        Args:
-          level: the RMS of the training's mixtures.
-          crop: their length in samples.
-        """
-        self._level, self._crop, self._sums = level, crop, np.zeros(2)
-
-    def __call__(
-        self, chunks: Float32[np.ndarray, "chunk channel length"]
-    ) -> Float32[np.ndarray, ""]:
-        """Returns the gain of a batch of chunks, which follows those of earlier calls."""
-        missing = -chunks.shape[-1] % self._crop
-        parts = np.pad(chunks, ((0, 0), (0, 0), (0, missing)))
-        parts = parts.reshape(*chunks.shape[:2], -1, self._crop)
-        powers = np.mean(np.square(parts, dtype=np.float64), axis=-1)
-        self._sums += np.sum(np.square(powers)), np.sum(powers)
-        if not self._level or not self._sums.all():
-            return np.asarray(1, np.float32)
-        gain = self._level / np.sqrt(self._sums[0] / self._sums[1])
-        return np.asarray(min(gain, MOST_GAIN), np.float32)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _estimate(
-    separator: Separator,
-    params: Any,
-    mixtures: Float[Array, "chunk length"],
-    gain: Float[Array, ""],
-) -> tuple[Float[Array, "chunk slot length"], Float[Array, "chunk slot embedding"]]:
-    """Returns estimates of chunks, NaN where the network's are not finite, and the embeddings."""
-    return _finite(separator(params, mixtures, gain=gain))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _carry_over(
-    separator: Separator,
-    params: Any,
-    mixtures: Float[Array, "chunk length"],
-    gain: Float[Array, ""],
-    queries: Float[Array, "1 slot embedding"],
-) -> tuple[Float[Array, "chunk slot length"], Float[Array, "chunk slot embedding"]]:
-    """Returns the same, where each chunk starts from the slots of the one before."""
-    found = carry_over(separator, params, mixtures[:, None], gain=gain, queries=queries)
-    return _finite(jax.tree.map(lambda x: x[:, 0], found))
-
-
-def _finite(
-    estimates: Estimates,
-) -> tuple[Float[Array, "chunk slot length"], Float[Array, "chunk slot embedding"]]:
-    # XLA may lose a NaN on its way through the masks.
-    finite = jnp.all(jnp.isfinite(estimates.magnitudes), axis=(1, 2, 3))
-    waveforms = jnp.where(finite[:, None, None], estimates.waveforms, jnp.nan)
-    return waveforms, estimates.slots.astype(jnp.float32)
-
-
-_continue_order = jax.jit(continue_order, static_argnums=(3, 4))
-_reorder_like = jax.jit(lambda chunks, others: reorder(chunks, order_like(chunks, others)))
+        process = ChunkProcessor(
+            self.separator, self.params, self.hop, Gain(self.level, self.crop),
+            carries=self.carries, presences=presences,
+        )  # fmt: skip
+        yield from stitch(process, blocks, self.chunk, self.hop)
 
 
 def load(workdir: str | Path | None = None) -> RecordingSeparator:

@@ -24,7 +24,7 @@ from audioslots_jax.data import data_sets
 from audioslots_jax.data.batch import Whole
 from audioslots_jax.evaluation.scores import score
 from audioslots_jax.inference import RecordingSeparator, stitch
-from audioslots_jax.inference.recordings import Gain
+from audioslots_jax.inference.gain import Gain
 from audioslots_jax.inference.stitching import batch_size
 from audioslots_jax.separator import Separator
 from audioslots_jax.workdir import read_data

@@ -24,7 +24,7 @@ from audioslots_jax.data.draws import random_generator
 from audioslots_jax.data.recordings import scan
 from audioslots_jax.data.speakers import Speakers
 from audioslots_jax.inference import RecordingSeparator
-from audioslots_jax.inference.recordings import Gain
+from audioslots_jax.inference.gain import Gain
 
 SECONDS = 3.0  # of a mixture
 BANDS = 40  # of the mel spectrum

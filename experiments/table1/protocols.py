@@ -93,4 +93,7 @@ def _ordered(
     if hop == sources.shape[2]:
         return reorder(estimates, order_like(estimates, sources)), previous
     no_embeddings = jnp.zeros((*estimates.shape[:2], 1))
-    return continue_order(previous, estimates, no_embeddings, hop, separator.front_end.stft)
+    ordered, _, last = continue_order(
+        previous, estimates, no_embeddings, hop, separator.front_end.stft
+    )
+    return ordered, last

@@ -60,7 +60,7 @@ def test_orders_undo_any_shuffling(slots):
     np.testing.assert_array_equal(reorder(mixed, order_like(mixed, cut)), noisy)
     previous, parts = Chunk(jnp.asarray(mixed[0]), jnp.zeros((slots, 1))), []
     for part in (mixed[1:7], mixed[7:]):
-        ordered, previous = continue_order(previous, part)
+        ordered, _, previous = continue_order(previous, part)
         parts.append(ordered)
     np.testing.assert_array_equal(np.concatenate(parts), restored[1:])
 

@@ -18,8 +18,9 @@ from audioslots_jax import UserError
 from audioslots_jax.audio import blind_order, split
 from audioslots_jax.audio.chunks import blind_hop, reorder
 from audioslots_jax.data.level import energy_weighted_rms
-from audioslots_jax.inference import recordings
-from audioslots_jax.inference.recordings import Gain, load
+from audioslots_jax.inference import chunk_processor
+from audioslots_jax.inference.gain import Gain
+from audioslots_jax.inference.recordings import load
 from audioslots_jax.inference.stitching import BATCH, stitch
 from audioslots_jax.workdir import DataRecord
 from tests.runs import make_run
@@ -76,10 +77,10 @@ def test_it_is_the_chunks_in_blind_order_joined(separator, mask):
     powers = np.mean(np.square(mixtures, dtype=np.float64), axis=1)
     gains = [LEVEL / energy_weighted_rms(powers[: i + BATCH]) for i in range(0, 83, BATCH)]
     made = [
-        recordings._estimate(masked, separator.params, batch, np.float32(gain))
+        chunk_processor._estimate(masked, separator.params, batch, np.float32(gain))
         for gain, batch in zip(gains, np.split(mixtures, range(BATCH, 83, BATCH)), strict=True)
     ]
-    estimates, embeddings = map(jnp.concatenate, zip(*made, strict=True))
+    estimates, embeddings, _ = map(jnp.concatenate, zip(*made, strict=True))
     order = blind_order(estimates, hop, embeddings, masked.front_end.stft)
     ordered = np.zeros((-(-len(mixtures) // BATCH) * BATCH, 2, 1, separator.chunk), np.float32)
     ordered[: len(mixtures), :, 0] = reorder(estimates, order)
@@ -163,13 +164,13 @@ def test_channels_are_separated_alike(separator):
 
 
 def test_the_network_sees_one_channels_chunks_at_a_time(separator, monkeypatch):
-    seen, estimate = [], recordings._estimate
+    seen, estimate = [], chunk_processor._estimate
 
     def watched(separator, params, mixtures, gain):
         seen.append(mixtures.shape)
         return estimate(separator, params, mixtures, gain)
 
-    monkeypatch.setattr(recordings, "_estimate", watched)
+    monkeypatch.setattr(chunk_processor, "_estimate", watched)
     assert separator(noise(64, 100), RATE).shape == (2, 64, 100)
     assert seen == 64 * [(BATCH, separator.chunk)]
 

@@ -1,0 +1,132 @@
+"""A model on the chunks of a recording: their estimates, in one order from chunk to chunk."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int
+
+from audioslots_jax.audio.chunks import Chunk, continue_order, order_like, reorder
+from audioslots_jax.inference.gain import Gain
+from audioslots_jax.inference.presence import Presences
+from audioslots_jax.separator import Estimates, Separator
+from audioslots_jax.sequences import carry_over
+
+
+class Chunks(NamedTuple):
+    """What the model makes of chunks."""
+
+    estimates: Float[Array, "chunk slot length"]
+    embeddings: Float[Array, "chunk slot embedding"]
+    presence: Float[Array, "chunk slot"]
+
+
+class ChunkProcessor:
+    """Separates one batch of chunks after the other; see `stitch`."""
+
+    def __init__(
+        self,
+        separator: Separator,
+        params: Any,
+        hop: int,
+        gain: Gain,
+        *,
+        carries: bool,
+        presences: Presences | None = None,
+    ):
+        """Starts a recording.
+
+        Args:
+          separator: makes the estimates, with the ``params``.
+          params: the network's parameters.
+          hop: distance between the beginnings of chunks, in samples.
+          gain: of what the model hears.
+          carries: whether the slots of a chunk start the next one's.
+          presences: gather which slots hold a source.
+        """
+        self._separator, self._params, self._hop, self._gain = separator, params, hop, gain
+        self._carries, self._presences = carries, presences
+        self._previous: Chunk | None = None
+        self._queries: dict[int, Array] = {}  # by channel
+
+    def __call__(
+        self, chunks: Float32[np.ndarray, "chunk channel length"]
+    ) -> Float32[np.ndarray, "chunk slot channel length"]:
+        """Returns the estimates of a batch of chunks, which follow those of earlier calls."""
+        gain = self._gain(chunks)
+        # One channel after the other, so that the network never sees more than one's chunks.
+        made = self._estimate(chunks[:, 0], 0, gain)
+        if self._previous is None:
+            nothing = map(jnp.zeros_like, (made.estimates[0], made.embeddings[0]))
+            self._previous = Chunk(*nothing)
+        first, order, self._previous = _continue_order(
+            self._previous, made.estimates, made.embeddings, self._hop,
+            self._separator.front_end.stft,
+        )  # fmt: skip
+        if self._presences is not None:
+            self._presences.add(*map(np.asarray, _presence_of(first, made.presence, order)))
+        # The others hear the same sources.
+        others = (self._estimate(chunks[:, i], i, gain) for i in range(1, chunks.shape[1]))
+        aligned = (_reorder_like(other.estimates, first) for other in others)
+        return np.stack([np.asarray(first), *map(np.asarray, aligned)], axis=2)
+
+    def _estimate(
+        self, chunks: Float32[np.ndarray, "chunk length"], channel: int, gain: np.ndarray
+    ) -> Chunks:
+        if not self._carries:
+            return _estimate(self._separator, self._params, chunks, gain)
+        start = self._queries.get(channel)
+        if start is None:
+            start = _estimate(self._separator, self._params, chunks[:1], gain).embeddings
+        made = _carry_over(self._separator, self._params, chunks, gain, start)
+        self._queries[channel] = made.embeddings[-1:]
+        return made
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _estimate(
+    separator: Separator,
+    params: Any,
+    mixtures: Float[Array, "chunk length"],
+    gain: Float[Array, ""],
+) -> Chunks:
+    """Returns estimates of chunks, NaN where the network's are not finite, and what they are."""
+    return _finite(separator(params, mixtures, gain=gain))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _carry_over(
+    separator: Separator,
+    params: Any,
+    mixtures: Float[Array, "chunk length"],
+    gain: Float[Array, ""],
+    queries: Float[Array, "1 slot embedding"],
+) -> Chunks:
+    """Returns the same, where each chunk starts from the slots of the one before."""
+    found = carry_over(separator, params, mixtures[:, None], gain=gain, queries=queries)
+    return _finite(jax.tree.map(lambda x: x[:, 0], found))
+
+
+def _finite(estimates: Estimates) -> Chunks:
+    # XLA may lose a NaN on its way through the masks.
+    finite = jnp.all(jnp.isfinite(estimates.magnitudes), axis=(1, 2, 3))
+    waveforms = jnp.where(finite[:, None, None], estimates.waveforms, jnp.nan)
+    logits = estimates.named.get("presence", jnp.full(waveforms.shape[:2], jnp.inf))
+    return Chunks(waveforms, estimates.slots.astype(jnp.float32), jax.nn.sigmoid(logits))
+
+
+@jax.jit
+def _presence_of(
+    estimates: Float[Array, "chunk slot length"],
+    probabilities: Float[Array, "chunk slot"],
+    order: Int[Array, "chunk slot"],
+) -> tuple[Float[Array, "chunk slot"], Float[Array, "chunk slot"]]:
+    """Returns probabilities and energies in the order of the estimates."""
+    ordered = jnp.take_along_axis(probabilities, order, axis=1)
+    return ordered, jnp.sum(jnp.square(estimates), axis=-1)
+
+
+_continue_order = jax.jit(continue_order, static_argnums=(3, 4))
+_reorder_like = jax.jit(lambda chunks, others: reorder(chunks, order_like(chunks, others)))
