@@ -10,10 +10,11 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from ml_collections import ConfigDict
 
 from audioslots_jax import fields
@@ -22,13 +23,17 @@ from audioslots_jax.data import data_sets
 from audioslots_jax.data.batch import DataSet, Whole, crop_samples
 from audioslots_jax.data.files import write_atomically
 from audioslots_jax.errors import UserError
+from audioslots_jax.evaluation import counts
+from audioslots_jax.evaluation.counts import Counted
 from audioslots_jax.evaluation.scores import Scores, score
+from audioslots_jax.inference.presence import PRESENT
 from audioslots_jax.inference.recordings import RecordingSeparator, load
 from audioslots_jax.progress import progress
 from audioslots_jax.workdir import DataRecord, differences, read_data
 
 EVALUATION = "evaluation"
-Summary = dict[str, int | float]
+Summary = dict[str, Any]
+FEWEST = 2  # sources of a mixture that is scored; one alone has nothing to be separated from
 # Fields that the run and the config must share.
 SHARED = ("model", "stft", "eval.mask", "data.")
 # Fields of the data that say where it lies, or what is scored, and not what was trained on.
@@ -38,9 +43,10 @@ MOVABLE = ("root", "eval_root", "test_split", "allow_missing", "workers")
 def evaluate(config: ConfigDict, workdir: Path) -> Summary:
     """Returns the scores of a run's best checkpoint; ``workdir/evaluation`` will hold all of them.
 
-    There will be ``scores.csv`` with a row per mixture, ``summary.json`` with means and standard
-    errors, and the wavs of the best, the median and the worst mixture. ``config`` is complete, and
-    describes the run; it may say that the data lies elsewhere.
+    There will be ``scores.csv`` with a row per mixture of at least two sources, ``summary.json``
+    with means and standard errors, and the wavs of the best, the median and the worst mixture. A
+    model that counts is scored by number of sources as well; see `counts`. ``config`` is complete,
+    and describes the run; it may say that the data lies elsewhere.
 
     Raises:
       UserError: if the run or the data cannot be used.
@@ -57,19 +63,30 @@ def evaluate(config: ConfigDict, workdir: Path) -> Summary:
     fields.require(count > 0, "eval.mixtures", count, "must be at least 1")
     mixtures = data_set.open_test(record.held_out or {}, count)
     rows: list[tuple[str, Scores]] = []
-    for whole in progress(mixtures, desc="evaluating", unit="mixture"):
-        rows.append((whole.name, score(whole, _separate(separator, whole), crop)))
+    scored: list[int] = []  # numbers of the mixtures in the rows
+    counted: list[Counted] = []
+    for number, whole in enumerate(progress(mixtures, desc="evaluating", unit="mixture")):
+        estimates, held = _separate(separator, whole)
+        if separator.counts:
+            counted.append(counts.count(whole, estimates[held]))
+        if len(whole.sources) >= FEWEST:
+            rows.append((whole.name, score(whole, estimates, crop)))
+            scored.append(number)
+    if not rows:
+        raise UserError(f"none of the {count} mixtures has {FEWEST} sources; raise eval.mixtures.")
     folder = workdir / EVALUATION
     try:
         folder.mkdir(exist_ok=True)
         _write_rows(folder / "scores.csv", rows)
         summary = _summary(separator, rows)
+        if counted:
+            summary |= counts.summary(counted, separator.separator.slots)
         text = json.dumps(summary, indent=2)
         write_atomically(folder / "summary.json", f"{text}\n".encode())
         ranked = np.argsort([np.mean(scores.si_snri) for _, scores in rows])
         for name, rank in {"worst": 0, "median": len(rows) // 2, "best": -1}.items():
-            number = int(ranked[rank])
-            _write_wavs(folder / name, separator, mixtures[number], rows[number][1])
+            row = int(ranked[rank])
+            _write_wavs(folder / name, separator, mixtures[scored[row]], rows[row][1])
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}).") from None
     return summary
@@ -77,15 +94,22 @@ def evaluate(config: ConfigDict, workdir: Path) -> Summary:
 
 def describe(summary: Summary, workdir: Path) -> str:
     """Returns a summary in a line."""
+    counted = ""
+    if "count_accuracy" in summary:
+        counted = f"; the number of sources is right in {100 * summary['count_accuracy']:.1f} %"
     return (
         f"{summary['mixtures']} whole mixtures, stitched blindly: SI-SNR "
         f"{summary['si_snr']:.2f} dB, SI-SNRi {summary['si_snri']:.2f} +- "
-        f"{summary['si_snri_stderr']:.2f} dB; {workdir / EVALUATION} has the rest."
+        f"{summary['si_snri_stderr']:.2f} dB{counted}; {workdir / EVALUATION} has the rest."
     )
 
 
-def _separate(separator: RecordingSeparator, whole: Whole) -> Float32[np.ndarray, "slot sample"]:
-    return np.asarray(separator(whole.mixture, separator.sample_rate))
+def _separate(
+    separator: RecordingSeparator, whole: Whole
+) -> tuple[Float32[np.ndarray, "slot sample"], Bool[np.ndarray, " slot"]]:
+    """Returns the slots, and which are said to hold a source."""
+    slots, probabilities = separator.with_presence(whole.mixture[None], separator.sample_rate)
+    return slots[:, 0], probabilities >= PRESENT
 
 
 def _require_same(
@@ -131,20 +155,23 @@ def _summary(separator: RecordingSeparator, rows: Sequence[tuple[str, Scores]]) 
 
 
 def _write_rows(path: Path, rows: Sequence[tuple[str, Scores]]) -> None:
-    sources = range(1, len(rows[0][1].si_snr) + 1)
+    most = max(len(scores.si_snr) for _, scores in rows)
+    sources = range(1, most + 1)
     header = ["mixture_id", *(f"si_snr_{i}" for i in sources), *(f"si_snri_{i}" for i in sources)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*header, "permutation", "swaps"])
     for name, scores in rows:
-        numbers = [f"{value:.4f}" for value in (*scores.si_snr, *scores.si_snri)]
+        missing = [""] * (most - len(scores.si_snr))
+        numbers = [f"{value:.4f}" for value in scores.si_snr] + missing
+        numbers += [f"{value:.4f}" for value in scores.si_snri] + missing
         permutation = " ".join(str(slot + 1) for slot in scores.permutation)
         writer.writerow([name, *numbers, permutation, int(scores.swaps)])
     write_atomically(path, text.getvalue().encode())
 
 
 def _write_wavs(folder: Path, separator: RecordingSeparator, whole: Whole, scores: Scores) -> None:
-    estimates = _separate(separator, whole)[scores.permutation]
+    estimates = _separate(separator, whole)[0][scores.permutation]
     sounds = {"mixture": whole.mixture}
     for i, (source, estimate) in enumerate(zip(whole.sources, estimates, strict=True), start=1):
         sounds |= {f"source_{i}": source, f"estimate_{i}": estimate}
