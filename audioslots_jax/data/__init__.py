@@ -7,7 +7,7 @@ from audioslots_jax.data.batch import Batch, Data, DataSet, Mixtures, Whole, cro
 
 if TYPE_CHECKING:
     from audioslots_jax.data.data_sets import DATA_SETS, make
-    from audioslots_jax.data.libri2mix import Libri2Mix
+    from audioslots_jax.data.libri2mix import Libri2Mix, Libri3Mix
     from audioslots_jax.data.libri2mix_crops import DynamicMixing, OfficialMixing
     from audioslots_jax.data.speakers import Speakers
     from audioslots_jax.data.store import open_store
@@ -18,6 +18,7 @@ MODULES = {
     "DATA_SETS": "data_sets",
     "DynamicMixing": "libri2mix_crops",
     "Libri2Mix": "libri2mix",
+    "Libri3Mix": "libri2mix",
     "OfficialMixing": "libri2mix_crops",
     "Speakers": "speakers",
     "Voices": "voices",
@@ -39,6 +40,7 @@ __all__ = [
     "DataSet",
     "DynamicMixing",
     "Libri2Mix",
+    "Libri3Mix",
     "Mixtures",
     "OfficialMixing",
     "Speakers",

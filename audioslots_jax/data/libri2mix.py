@@ -1,4 +1,4 @@
-"""Libri2Mix (Cosentino et al. 2020) from its official metadata and LibriSpeech alone.
+"""Libri2Mix and Libri3Mix (Cosentino et al. 2020) from official metadata and LibriSpeech alone.
 
 A mixture is ``source_1 * source_1_gain + source_2 * source_2_gain``, which needs no disk.
 """
@@ -7,7 +7,7 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, overload
+from typing import ClassVar, NamedTuple, overload
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int
@@ -29,17 +29,16 @@ METADATA = PurePosixPath("metadata/Libri2Mix")
 
 
 class Row(NamedTuple):
-    """A row of the metadata: the two utterances under ``LibriSpeech/``, and their factors."""
+    """A row of the metadata: the utterances under ``LibriSpeech/``, and their factors."""
 
     mixture_id: str
-    utterances: tuple[str, str]
-    gains: tuple[float, float]
+    utterances: tuple[str, ...]
+    gains: tuple[float, ...]
 
     @property
-    def speaker_ids(self) -> tuple[int, int]:
-        """Returns LibriSpeech's numbers of the two speakers."""
-        first, second = (int(PurePosixPath(path).parts[1]) for path in self.utterances)
-        return first, second
+    def speaker_ids(self) -> tuple[int, ...]:
+        """Returns LibriSpeech's numbers of the speakers."""
+        return tuple(int(PurePosixPath(path).parts[1]) for path in self.utterances)
 
 
 class Mixture(NamedTuple):
@@ -49,7 +48,7 @@ class Mixture(NamedTuple):
     sources: Float32[np.ndarray, "source sample"]
     mixture: Float32[np.ndarray, " sample"]
     sample_rate: int
-    speaker_ids: tuple[int, int]
+    speaker_ids: tuple[int, ...]
 
 
 class Libri2Mix(Sequence[Mixture]):
@@ -60,6 +59,8 @@ class Libri2Mix(Sequence[Mixture]):
         mixtures = Libri2Mix("~/data", "test", mode="max", seconds=10.0)  # the AudioSlots paper's
         mixtures[0].sources.shape  # (2, 160000)
     """
+
+    sources: ClassVar[int] = SOURCES
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class Libri2Mix(Sequence[Mixture]):
         """Reads the metadata, and sees that the utterances are there.
 
         Args:
-          root: holds ``LibriSpeech/`` and ``metadata/Libri2Mix/``, or is a store made of that.
+          root: holds ``LibriSpeech/`` and the metadata, or is a store made of that.
           split: a name in `SPLITS`.
           mode: ``min`` cuts to the shorter source, ``max`` pads to the longer one.
           seconds: then cut or pad to this length; the paper has 10 s in mode ``max``.
@@ -87,8 +88,10 @@ class Libri2Mix(Sequence[Mixture]):
         if seconds is not None and not 0 < seconds < math.inf:
             raise ValueError(f"seconds is {seconds}; it must be above 0 and finite.")
         opened = root if isinstance(root, Root) else open_root(root)
-        self._rows = read_metadata(metadata_path(opened.path, split))
-        self._utterances, complete = find_utterances(opened, split, self._rows, allow_missing)
+        self._rows = read_metadata(metadata_path(opened.path, split, self.sources), self.sources)
+        self._utterances, complete = find_utterances(
+            opened, split, self._rows, allow_missing, self.sources
+        )
         self._gains = np.array([row.gains for row in self._rows]).astype(np.float32)
         self._mode, self._seconds = mode, seconds
         self._numbers = np.flatnonzero(complete)
@@ -108,12 +111,13 @@ class Libri2Mix(Sequence[Mixture]):
     def __getitem__(self, index: int | slice) -> "Mixture | Libri2Mix":
         """Returns a mixture, or a slice of them; a `UserError` names a source that is damaged."""
         if isinstance(index, slice):
-            part = object.__new__(Libri2Mix)
+            part = object.__new__(type(self))
             part.__dict__.update(self.__dict__, _numbers=self._numbers[index])
             return part
         number = int(self._numbers[index])
         row = self._rows[number]
-        audio = [self._utterances.whole(SOURCES * number + i) for i in range(SOURCES)]
+        count = self.sources
+        audio = [self._utterances.whole(count * number + i) for i in range(count)]
         sources, mixture = mix(audio, row.gains, self._mode, self._seconds)
         return Mixture(row.mixture_id, sources, mixture, SAMPLE_RATE, row.speaker_ids)
 
@@ -125,11 +129,19 @@ class Libri2Mix(Sequence[Mixture]):
     ) -> None:
         """Fills ``out`` with crops of mixtures' sources from ``starts`` on, then with zeros."""
         numbers = self._numbers[indices]
-        utterances = SOURCES * numbers[:, None] + np.arange(SOURCES)
+        utterances = self.sources * numbers[:, None] + np.arange(self.sources)
         self._utterances.read(
-            utterances.reshape(-1), np.repeat(starts, SOURCES), self._gains[numbers].reshape(-1),
+            utterances.reshape(-1),
+            np.repeat(starts, self.sources),
+            self._gains[numbers].reshape(-1),
             out.reshape(-1, out.shape[2]),
-        )  # fmt: skip
+        )
+
+
+class Libri3Mix(Libri2Mix):
+    """The same of three speakers."""
+
+    sources = 3
 
 
 def mix(
@@ -149,45 +161,51 @@ def mix(
 
 
 def find_utterances(
-    root: Root, split: str, rows: Sequence[Row], allow_missing: bool = False
+    root: Root,
+    split: str,
+    rows: Sequence[Row],
+    allow_missing: bool = False,
+    sources: int = SOURCES,
 ) -> tuple[FlacFiles | Packed, Bool[np.ndarray, " row"]]:
-    """Returns the utterances of rows, two for each, and which rows have both.
+    """Returns the utterances of rows, one for each source, and which rows have all.
 
     Raises:
       UserError: if some are missing; with ``allow_missing``, if no row is complete.
     """
     names = [name for row in rows for name in row.utterances]
     utterances = root.named(names)
-    complete = np.all(utterances.present.reshape(-1, SOURCES), axis=1)
+    complete = np.all(utterances.present.reshape(-1, sources), axis=1)
     if complete.all() or (allow_missing and complete.any()):
         return utterances, complete
     missing = sorted({names[int(i)] for i in np.flatnonzero(~utterances.present)})
     raise UserError(
-        f"{root.path} lacks {len(missing)} of the utterances that Libri2Mix {split} is made of "
-        f"({', '.join(missing[:3])}{', ...' if missing[3:] else ''}); put LibriSpeech's "
+        f"{root.path} lacks {len(missing)} of the utterances that Libri{sources}Mix {split} is "
+        f"made of ({', '.join(missing[:3])}{', ...' if missing[3:] else ''}); put LibriSpeech's "
         f"{SPLITS[split]} there, or train on the {complete.sum()} mixtures of {len(rows)} that are "
         "complete: allow_missing=True, on the command line --config.data.allow_missing=True."
     )
 
 
-def metadata_path(root: Path, split: str) -> Path:
+def metadata_path(root: Path, split: str, sources: int = SOURCES) -> Path:
     """Returns where a folder or a store has the metadata of a split."""
-    return root / METADATA / f"libri2mix_{SPLITS[split]}.csv"
+    folder = METADATA.parent / f"Libri{sources}Mix"
+    return root / folder / f"libri{sources}mix_{SPLITS[split]}.csv"
 
 
-def read_metadata(path: Path) -> list[Row]:
+def read_metadata(path: Path, sources: int = SOURCES) -> list[Row]:
     """Returns the rows of an official file; a `UserError` names the line that cannot be."""
     problem = ""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows = [_row(line) for line in reader]
+            rows = [_row(line, sources) for line in reader]
             problem = "" if rows else " has no rows"
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no CSV"
         raise UserError(
-            f"{path} cannot be read ({reason}); Libri2Mix needs a folder that holds LibriSpeech/ "
-            f"and {METADATA}/, or a store made of one by `audioslots prepare`."
+            f"{path} cannot be read ({reason}); Libri{sources}Mix needs a folder that holds "
+            f"LibriSpeech/ and {path.parent.parent.name}/{path.parent.name}/, or a store made of "
+            "one by `audioslots prepare`."
         ) from None
     except KeyError as error:
         problem = f" has no column {error}"
@@ -200,13 +218,14 @@ def read_metadata(path: Path) -> list[Row]:
     return rows
 
 
-def _row(line: dict[str, str]) -> Row:
+def _row(line: dict[str, str], sources: int) -> Row:
+    names = [f"source_{number}" for number in range(1, sources + 1)]
     row = Row(
         line["mixture_ID"],
-        (line["source_1_path"], line["source_2_path"]),
-        (float(line["source_1_gain"]), float(line["source_2_gain"])),
+        tuple(line[f"{name}_path"] for name in names),
+        tuple(float(line[f"{name}_gain"]) for name in names),
     )
-    first, second = row.speaker_ids
-    if first == second or not all(0 < gain < math.inf for gain in row.gains):
+    speakers = set(row.speaker_ids)
+    if len(speakers) < sources or not all(0 < gain < math.inf for gain in row.gains):
         raise ValueError
     return row

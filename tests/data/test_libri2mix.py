@@ -8,18 +8,18 @@ import pytest
 import soundfile
 
 from audioslots_jax import UserError
-from audioslots_jax.data import Libri2Mix
+from audioslots_jax.data import Libri2Mix, Libri3Mix
 from tests.data.files import HEADER, write
 
 OFFICIAL = {"test": ("test-clean", 60), "train-100": ("train-clean-100", 30)}
 
 
-def read_independently(root, subset):
+def read_independently(root, subset, count=2):
     """(id, sources of their own lengths, speakers) of every row, by csv, soundfile and numpy."""
-    with open(root / "metadata" / "Libri2Mix" / f"libri2mix_{subset}.csv") as file:
+    with open(root / "metadata" / f"Libri{count}Mix" / f"libri{count}mix_{subset}.csv") as file:
         for line in csv.DictReader(file):
             sources, speakers = [], []
-            for i in "12":
+            for i in "123"[:count]:
                 path = line[f"source_{i}_path"]
                 audio, rate = soundfile.read(root / "LibriSpeech" / path, dtype="float32")
                 assert rate == 16000
@@ -48,6 +48,30 @@ def test_official_rows_equal_gain_times_samples(request, speech, split, origin):
             assert item.sources.dtype == item.mixture.dtype == np.float32
             np.testing.assert_array_equal(item.sources, expected)
             np.testing.assert_array_equal(item.mixture, expected[0] + expected[1])
+
+
+def test_official_rows_of_three_speakers(speech):
+    mixtures = Libri3Mix(speech / "libri3mix", "test")
+    assert len(mixtures) == 20
+    rows = read_independently(speech / "libri3mix", "test-clean", 3)
+    for item, (mixture_id, sources, speakers) in zip(mixtures, rows, strict=True):
+        least = min(map(len, sources))
+        expected = np.stack([source[:least] for source in sources])
+        assert (item.mixture_id, item.speaker_ids) == (mixture_id, speakers)
+        np.testing.assert_array_equal(item.sources, expected)
+        np.testing.assert_array_equal(item.mixture, expected.sum(axis=0))
+    assert isinstance(mixtures[3:5], Libri3Mix)
+    crops = np.empty((1, 3, 1000), np.float32)
+    mixtures.read(np.array([4]), np.array([500]), crops)
+    np.testing.assert_array_equal(crops[0], mixtures[4].sources[:, 500:1500])
+
+
+def test_metadata_that_is_missing_is_named(tmp_path):
+    (tmp_path / "LibriSpeech").mkdir()
+    with pytest.raises(
+        UserError, match=r"libri3mix_test-clean\.csv cannot be read .*Libri3Mix needs"
+    ):
+        Libri3Mix(tmp_path, "test")
 
 
 def test_it_is_a_sequence(librimix):
