@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float32, Int
 
 from audioslots_jax.data.librispeech import SAMPLE_RATE, FlacFiles, Root, open_root
 from audioslots_jax.data.store import Packed
+from audioslots_jax.data.wham import read_noise
 from audioslots_jax.errors import UserError
 
 SOURCES = 2
@@ -29,11 +30,16 @@ METADATA = PurePosixPath("metadata/Libri2Mix")
 
 
 class Row(NamedTuple):
-    """A row of the metadata: the utterances under ``LibriSpeech/``, and their factors."""
+    """A row of the metadata: the utterances under ``LibriSpeech/``, and their factors.
+
+    The noise is that of the noisy mixture, under the folder of WHAM's noise.
+    """
 
     mixture_id: str
     utterances: tuple[str, ...]
     gains: tuple[float, ...]
+    noise: str = ""
+    noise_gain: float = 0.0
 
     @property
     def speaker_ids(self) -> tuple[int, ...]:
@@ -70,6 +76,7 @@ class Libri2Mix(Sequence[Mixture]):
         *,
         seconds: float | None = None,
         allow_missing: bool = False,
+        noise: str | Path | None = None,
     ):
         """Reads the metadata, and sees that the utterances are there.
 
@@ -79,6 +86,8 @@ class Libri2Mix(Sequence[Mixture]):
           mode: ``min`` cuts to the shorter source, ``max`` pads to the longer one.
           seconds: then cut or pad to this length; the paper has 10 s in mode ``max``.
           allow_missing: leave out rows whose utterances are missing, which is a `UserError` else.
+          noise: folder of WHAM's noise, with ``tr/``, ``cv/`` and ``tt/``; it is added to the
+            mixtures then, as in LibriMix's ``mix_both``.
         """
         if split not in SPLITS or mode not in MODES:
             raise ValueError(
@@ -94,6 +103,7 @@ class Libri2Mix(Sequence[Mixture]):
         )
         self._gains = np.array([row.gains for row in self._rows]).astype(np.float32)
         self._mode, self._seconds = mode, seconds
+        self._noise = None if noise is None else Path(noise).expanduser()
         self._numbers = np.flatnonzero(complete)
 
     @property
@@ -118,8 +128,13 @@ class Libri2Mix(Sequence[Mixture]):
         row = self._rows[number]
         count = self.sources
         audio = [self._utterances.whole(count * number + i) for i in range(count)]
-        sources, mixture = mix(audio, row.gains, self._mode, self._seconds)
-        return Mixture(row.mixture_id, sources, mixture, SAMPLE_RATE, row.speaker_ids)
+        gains = list(row.gains)
+        if self._noise is not None:
+            # As long as the longest source, so that it shortens no mixture.
+            audio.append(read_noise(self._noise / row.noise, max(map(len, audio))))
+            gains.append(row.noise_gain)
+        parts, mixture = mix(audio, gains, self._mode, self._seconds)
+        return Mixture(row.mixture_id, parts[:count], mixture, SAMPLE_RATE, row.speaker_ids)
 
     def read(
         self,
@@ -224,6 +239,8 @@ def _row(line: dict[str, str], sources: int) -> Row:
         line["mixture_ID"],
         tuple(line[f"{name}_path"] for name in names),
         tuple(float(line[f"{name}_gain"]) for name in names),
+        line.get("noise_path") or "",
+        float(line.get("noise_gain") or 0),
     )
     speakers = set(row.speaker_ids)
     if len(speakers) < sources or not all(0 < gain < math.inf for gain in row.gains):

@@ -66,6 +66,40 @@ def test_official_rows_of_three_speakers(speech):
     np.testing.assert_array_equal(crops[0], mixtures[4].sources[:, 500:1500])
 
 
+@pytest.mark.parametrize(("mode", "seconds"), [("min", None), ("max", None), ("max", 5.0)])
+@pytest.mark.parametrize("length", [20_000, 70_000])
+def test_noise_is_the_first_channel_faded_into_itself_where_it_is_short(
+    librimix, tmp_path, mode, seconds, length
+):
+    recorded = np.random.default_rng(0).normal(0, 0.1, (length, 2))
+    soundfile.write(tmp_path / "noise.wav", recorded, 16000, subtype="FLOAT")
+    clean = Libri2Mix(librimix, "dev", mode, seconds=seconds)[2]
+    noisy = Libri2Mix(librimix, "dev", mode, seconds=seconds, noise=tmp_path)[2]
+    np.testing.assert_array_equal(noisy.sources, clean.sources)
+    longest = len(Libri2Mix(librimix, "dev", "max")[2].mixture)
+    # Copies that begin every length less a fade, each rising and falling as the next one rises.
+    repeated, first = np.zeros(longest + length), recorded[:, 0].astype(np.float32)
+    ramp = 0.5 - 0.5 * np.cos(np.pi * np.arange(8001) / 8000)
+    for start in range(0, longest, length - 8001):
+        copy = first.astype(np.float64)
+        if start:
+            copy[:8001] *= ramp
+        if start + length < longest:
+            copy[-8001:] *= ramp[::-1]
+        repeated[start : start + length] += copy
+        if start + length >= longest:
+            break
+    heard = np.zeros(len(clean.mixture))
+    kept = min(len(heard), len(Libri2Mix(librimix, "dev", mode)[2].mixture))
+    heard[:kept] = repeated[:kept]
+    np.testing.assert_allclose(noisy.mixture - clean.mixture, heard, atol=1e-6)
+
+
+def test_noise_that_is_missing_is_named(librimix, tmp_path):
+    with pytest.raises(UserError, match=r"noise\.wav cannot be read; put the noise of WHAM"):
+        Libri2Mix(librimix, "dev", noise=tmp_path)[0]
+
+
 def test_metadata_that_is_missing_is_named(tmp_path):
     (tmp_path / "LibriSpeech").mkdir()
     with pytest.raises(
