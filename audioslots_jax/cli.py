@@ -115,17 +115,18 @@ def _separate(arguments: argparse.Namespace) -> int:
             made = separate_file(
                 separator, path, outputs, arguments.channels == "mix", picture, arguments.speakers
             )
-            print(f"{path}: {_tell(made, separator)}")
+            counts = separator.counts and not arguments.speakers
+            print(f"{path}: {_tell(made, separator, counts=counts)}")
         except UserError as error:
             _say(error)
             failed = True
     return int(failed)
 
 
-def _tell(made: "SeparatedFile", separator: "RecordingSeparator") -> str:
+def _tell(made: "SeparatedFile", separator: "RecordingSeparator", *, counts: bool) -> str:
     """Returns what became of a recording, in a line."""
     text = ", ".join(map(str, made.outputs)) or "nobody is heard, so there is no file"
-    if separator.counts and made.outputs:
+    if counts and made.outputs:
         sure = ", ".join(f"{100 * p:.0f} %" for p in made.probabilities)
         text = f"{len(made.outputs)} of {separator.separator.slots} slots are used ({sure}): {text}"
     if made.sample_rate > separator.sample_rate:

@@ -84,10 +84,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Returns the fields that keep two configs from one workdir, each ``name (old -> new)``."""
     before, after = dict(_flat(old)), dict(_flat(new))
     missing = "absent"
+    free = FREE_FIELDS
+    if after.get("train.sequence", 1) != 1:  # the chunks that are trained on overlap by it
+        free = free - {"eval.overlap"}
     return [
         f"{name} ({before.get(name, missing)} -> {after.get(name, missing)})"
         for name in sorted(before.keys() | after.keys())
-        if before.get(name, missing) != after.get(name, missing) and name not in FREE_FIELDS
+        if before.get(name, missing) != after.get(name, missing) and name not in free
     ]
 
 

@@ -15,6 +15,7 @@ from audioslots_jax.data.level import decibels, rms
 
 FADE_SECONDS = 0.01  # in which a voice begins or ends
 SHORTEST = 0.25  # of a crop: the least that a voice that pauses is heard
+LEAST_LEFT = 0.1  # of a voice's RMS that a pause has to leave
 HUM_HZ = (50.0, 60.0)
 BABBLE = 3  # examples that make it
 BEYOND = 2**20  # rows of a batch
@@ -95,17 +96,19 @@ class Scenes:
         Bool[np.ndarray, " source"],
     ]:
         random = random_generator("scene", seed, step, row)
-        sources = self.sounds.example(seed, step, row)
+        sources = np.array(self.sounds.example(seed, step, row))
         count, samples = sources.shape
         # As many draws whatever the fields, so that each field changes one thing.
         present = np.greater_equal(random.uniform(size=count), self.fields.absent)
         paused = np.less(random.uniform(size=count), self.fields.pauses)
         bounds = random.uniform(size=(count, 2))
-        heard = [
-            activity(samples, first, second, self.sample_rate) if pause else np.ones(samples)
-            for (first, second), pause in zip(bounds, paused, strict=True)
-        ]
-        sources = (sources * heard * present[:, None]).astype(np.float32)
+        for number in np.flatnonzero(paused):
+            first, second = map(float, bounds[number])
+            part = sources[number] * activity(samples, first, second, self.sample_rate)
+            # What is left may be a pause already; then the voice does not make another.
+            if rms(part) > LEAST_LEFT * rms(sources[number]):
+                sources[number] = part
+        sources = np.where(present[:, None], sources, 0).astype(np.float32)
         mixture = sources.sum(axis=0)
         if self.fields.noises:
             mixture = mixture + self._noise(mixture, seed, step, row, random)

@@ -163,7 +163,8 @@ class Writers:
             with self._naming(path):
                 _unfinished(self._paths[number]).replace(path)
         for number in set(range(len(self._paths))) - set(self.kept):
-            _unfinished(self._paths[number]).unlink()
+            with self._naming(self._paths[number]):
+                _unfinished(self._paths[number]).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _naming(self, path: Path) -> Iterator[None]:

@@ -210,7 +210,7 @@ def evaluate(
 
     Evaluators come by the names of their scores, with their parameters. The first one that shows
     mixtures shows ``examples`` of them, rounded up to whole batches. Mixtures for which a score is
-    `UNDEFINED` are left out of its mean.
+    `UNDEFINED` are left out of its mean, and a score that no mixture defines is left out.
     """
     scores: dict[str, float] = {}
     shown: list[Examples] = []
@@ -228,5 +228,6 @@ def evaluate(
         for name, parts in zip(names, zip(*values, strict=True), strict=True):
             of_all = np.concatenate(parts)[:count]
             defined = of_all[of_all != UNDEFINED]
-            scores[name] = float(defined.mean(dtype=np.float64)) if len(defined) else math.nan
+            if len(defined):
+                scores[name] = float(defined.mean(dtype=np.float64))
     return scores, jax.tree.map(lambda *parts: np.concatenate(parts), *shown) if shown else None

@@ -65,12 +65,25 @@ class ChunkProcessor:
             self._previous, made.estimates, made.embeddings, self._hop,
             self._separator.front_end.stft,
         )  # fmt: skip
+        self._gather(first, made.presence, order)
+        ordered = [np.asarray(first)]
+        for channel in range(1, chunks.shape[1]):
+            made = self._estimate(chunks[:, channel], channel, gain)
+            # It hears the same sources as the first.
+            aligned, order = _reorder_like(made.estimates, first)
+            self._gather(aligned, made.presence, order)
+            ordered.append(np.asarray(aligned))
+        return np.stack(ordered, axis=2)
+
+    def _gather(
+        self,
+        estimates: Float[Array, "chunk slot length"],
+        probabilities: Float[Array, "chunk slot"],
+        order: Int[Array, "chunk slot"],
+    ) -> None:
         if self._presences is not None:
-            self._presences.add(*map(np.asarray, _presence_of(first, made.presence, order)))
-        # The others hear the same sources.
-        others = (self._estimate(chunks[:, i], i, gain) for i in range(1, chunks.shape[1]))
-        aligned = (_reorder_like(other.estimates, first) for other in others)
-        return np.stack([np.asarray(first), *map(np.asarray, aligned)], axis=2)
+            found = _presence_of(estimates, probabilities, order)
+            self._presences.add(*map(np.asarray, found))
 
     def _estimate(
         self, chunks: Float32[np.ndarray, "chunk length"], channel: int, gain: np.ndarray
@@ -129,4 +142,11 @@ def _presence_of(
 
 
 _continue_order = jax.jit(continue_order, static_argnums=(3, 4))
-_reorder_like = jax.jit(lambda chunks, others: reorder(chunks, order_like(chunks, others)))
+
+
+@jax.jit
+def _reorder_like(
+    chunks: Float[Array, "chunk slot length"], others: Float[Array, "chunk slot length"]
+) -> tuple[Float[Array, "chunk slot length"], Int[Array, "chunk slot"]]:
+    order = order_like(chunks, others)
+    return reorder(chunks, order), order

@@ -16,7 +16,8 @@ from jaxtyping import Float, Float32
 SEGMENT = 0.016  # s; shares change linearly from the beginning of each segment to its end
 UPPER = 0.75  # where the uppermost quarter of the band begins
 ORDER = 6  # of the filter that keeps it
-SILENCE = 1e-12  # mean square; below it slots share alike
+SILENCE = 1e-6  # of the recording's mean square around it; below it slots share alike
+TINY = 1e-30
 
 Recording = Float32[np.ndarray, "channel sample"]
 Separated = Float32[np.ndarray, "slot channel sample"]
@@ -43,7 +44,8 @@ def share_rest(
             held = _Held.nothing(len(estimates), len(recording))
             state = np.zeros((len(upper), *estimates.shape[:2], 2))
         heard, state = scipy.signal.sosfilt(upper, estimates, zi=state)
-        held = held.joined(recording, estimates, np.square(heard))
+        squares = np.concatenate([np.square(heard), np.square(recording, dtype=np.float64)[None]])
+        held = held.joined(recording, estimates, squares)
         # The share at a segment's end needs the next one's power.
         count = held.recording.shape[1] // segment - 1
         if count > 0:
@@ -54,17 +56,21 @@ def share_rest(
 
 
 class _Held(NamedTuple):
-    """What waits for its shares; and the power of the segment before it."""
+    """What waits for its shares, and the power of the segment before it.
+
+    Squares are of what slots have in the upper quarter, and last of the whole recording.
+    """
 
     recording: Recording
     estimates: Separated
-    squares: Float[np.ndarray, "slot channel sample"]
-    before: Float[np.ndarray, "slot channel"]
+    squares: Float[np.ndarray, "part channel sample"]
+    before: Float[np.ndarray, "part channel"]
 
     @classmethod
     def nothing(cls, slots: int, channels: int) -> "_Held":
         empty = np.zeros((slots, channels, 0), np.float32)
-        return cls(empty[0], empty, empty, np.zeros((slots, channels)))
+        squares = np.zeros((slots + 1, channels, 0))
+        return cls(empty[0], empty, squares, np.zeros((slots + 1, channels)))
 
     def joined(self, *blocks: np.ndarray) -> "_Held":
         pairs = zip(self[:3], blocks, strict=True)
@@ -86,7 +92,8 @@ def _shared(held: _Held, segment: int, count: int) -> Float32[np.ndarray, "slot 
     powers = _powers(squares, segment)[..., : count + 1]
     after = np.zeros((*powers.shape[:2], count + 1 - powers.shape[2]))
     powers = np.concatenate([before[..., None], powers, after], axis=-1)
-    amplitudes = np.sqrt(powers[..., :-1] + powers[..., 1:] + SILENCE)
+    around = powers[..., :-1] + powers[..., 1:]
+    amplitudes = np.sqrt(around[:-1] + SILENCE * around[-1:] + TINY)
     shares = (amplitudes / amplitudes.sum(axis=0))[..., None]
     later = (np.arange(segment) + 0.5) / segment
     shares = shares[..., :-1, :] * (1 - later) + shares[..., 1:, :] * later
@@ -96,8 +103,8 @@ def _shared(held: _Held, segment: int, count: int) -> Float32[np.ndarray, "slot 
 
 
 def _powers(
-    squares: Float[np.ndarray, "slot channel sample"], segment: int
-) -> Float[np.ndarray, "slot channel segment"]:
+    squares: Float[np.ndarray, "part channel sample"], segment: int
+) -> Float[np.ndarray, "part channel segment"]:
     """Returns the mean square of every segment; the last is filled up with zeros."""
     filled = np.pad(squares, ((0, 0), (0, 0), (0, -squares.shape[-1] % segment)))
     return filled.reshape(*squares.shape[:2], -1, segment).mean(axis=-1)

@@ -184,8 +184,9 @@ class RecordingSeparator:
                 if count:
                     shape = (self.separator.slots, len(waiting), count)
                     yield waiting[:, :count], block[:, :count].reshape(shape)
-            if heard and heard[0].size:
-                yield heard[0], np.zeros((self.separator.slots, *heard[0].shape), np.float32)
+            rest = np.concatenate(heard, axis=1) if heard else np.zeros((0, 0), np.float32)
+            if rest.size:
+                yield rest, np.zeros((self.separator.slots, *rest.shape), np.float32)
 
         if sample_rate > self.sample_rate:
             from audioslots_jax.inference.high_band import share_rest  # and SciPy's filters
@@ -247,7 +248,7 @@ def _checked(blocks: Iterable[np.ndarray], sample_rate: int, name: str) -> Itera
     channels, before = None, 0
     for block in blocks:
         with np.errstate(over="ignore"):  # told below
-            samples = np.asarray(block, np.float32)
+            samples = np.array(block, np.float32)  # a copy: callers may fill one buffer again
         channels = len(samples) if channels is None else channels
         if samples.ndim != 2 or len(samples) != channels:
             raise ValueError(

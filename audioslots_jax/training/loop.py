@@ -170,7 +170,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
                 if saves:
                     # Lines first: a checkpoint promises that all up to its step is on disk.
                     report.sync()
-                    leading = next(iter(scores.values())) if evaluates else None
+                    leading = scores.get(next(iter(evaluators))[0]) if evaluates else None
                     with jax.transfer_guard("allow"):  # Orbax fetches the state
                         checkpoints.save(state, window, leading)
             if stops and step < last_step:

@@ -237,6 +237,10 @@ def check(config: ConfigDict, devices: int = 1) -> None:
         f"must not hold {wrong} with {slots} slot(s)",
     )  # fmt: skip
     require(
+        config.model.presence or "counting" not in config.eval.evaluators,
+        "eval.evaluators", config.eval.evaluators, "must not hold counting without model.presence",
+    )  # fmt: skip
+    require(
         train.batch_size % devices == 0, "train.batch_size", train.batch_size,
         f"must be a multiple of the number of devices ({devices})",
     )  # fmt: skip

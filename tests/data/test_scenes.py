@@ -5,6 +5,7 @@ import pytest
 
 from audioslots_jax import UserError, fields
 from audioslots_jax.data import Voices
+from audioslots_jax.data.batch import RowByRow
 from audioslots_jax.data.level import rms
 from audioslots_jax.data.scenes import SHORTEST, SceneFields, Scenes, activity
 from audioslots_jax.data.voices import VoicesData
@@ -67,6 +68,18 @@ def test_voices_that_pause_are_heard_in_one_part(plain):
     assert begins.any()
     assert ends.any()
     assert not (begins | ends).all()
+
+
+def test_no_voice_is_lost_by_its_pause():
+    """Where its sound is short, in a crop that is filled up with zeros."""
+
+    class Clicks(RowByRow):
+        def example(self, seed, step, row):
+            return np.pad(np.ones((3, 200), np.float32), ((0, 0), (0, SAMPLES - 200)))
+
+    scenes = Scenes(Clicks(), SceneFields(pauses=0.9), RATE).batch(0, 0, range(40), 40)
+    assert np.square(scenes.sources).sum(axis=2).min() > 1
+    assert (scenes.sources[:, :, 0] == 0).any()
 
 
 @pytest.mark.parametrize("kind", ["white", "pink", "hum", "babble"])

@@ -52,14 +52,15 @@ def test_whoever_speaks_gets_what_is_above(scene):
     assert wrong < 1e-3 * np.square(hissed)[:, inside].sum()
 
 
-def test_shares_are_of_amplitudes():
+@pytest.mark.parametrize("level", [1.0, 1e-4])
+def test_shares_are_of_amplitudes_at_any_level(level):
     """Two slots that sound at once, one of three times the other's amplitude."""
-    voice = noise(3200, 3800, RATE, 0)
-    hiss = noise(5000, 7000, RATE, 1)
+    voice = level * noise(3200, 3800, RATE, 0)
+    hiss = level * noise(5000, 7000, RATE, 1)
     estimates = np.array([[0.75 * voice], [0.25 * voice]], np.float32)
     given = shared(np.array([voice + hiss], np.float32), estimates) - estimates
     inner = slice(1000, -1000)
-    np.testing.assert_allclose(given[0, 0, inner], 0.75 * hiss[inner], atol=1e-4)
+    np.testing.assert_allclose(given[0, 0, inner], 0.75 * hiss[inner], atol=1e-4 * level)
 
 
 @pytest.mark.parametrize("sizes", [(1,), (255, 257), (1000, 1, 4096), (40_000,)])

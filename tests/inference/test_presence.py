@@ -62,6 +62,15 @@ def test_chunks_count_as_much_as_there_is_of_a_slot(counting):
     assert 0.01 < np.ptp(probabilities) < 1
 
 
+@pytest.mark.parametrize("silent", [0, 1])
+def test_all_channels_are_heard(counting, silent):
+    recording = noise(2, 3000)
+    recording[silent] = 0
+    slots, probabilities = biased(counting, 30.0).with_presence(recording, RATE)
+    assert np.square(slots).sum(axis=(1, 2)).min() > 0
+    assert probabilities.min() > 0.9
+
+
 def test_silence_holds_nobody(counting):
     _, probabilities = biased(counting, 30.0).with_presence(np.zeros((1, 3000), np.float32), RATE)
     np.testing.assert_array_equal(probabilities, [0, 0, 0])

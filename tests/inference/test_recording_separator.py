@@ -147,6 +147,28 @@ def test_other_rates_come_back_at_their_own(separator, rate):
             np.testing.assert_allclose(slots.sum(axis=0)[inner], tone[inner], atol=2e-3)
 
 
+@pytest.mark.parametrize("rate", [RATE, 16_000])
+def test_a_buffer_may_be_filled_again(separator, rate):
+    recording = noise(1, 9000)
+
+    def blocks():
+        buffer = np.empty((1, 1000), np.float32)
+        for block in np.split(recording, 9, axis=1):
+            buffer[:] = block
+            yield buffer
+
+    whole = separator(recording, rate)
+    np.testing.assert_allclose(
+        np.concatenate(list(separator(blocks(), rate)), axis=-1), whole, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("samples", "rate"), [(3, 192_000), (40, 768_000)])
+def test_the_shortest_streams_keep_their_length(separator, samples, rate):
+    blocks = separator(iter([np.ones((1, 1), np.float32)] * samples), rate)
+    assert sum(block.shape[2] for block in blocks) == samples
+
+
 @pytest.mark.parametrize("rate", [8001, 44_100])
 def test_what_the_model_cannot_hear_is_not_lost(separator, rate):
     recording = noise(2, 2 * rate + 7)

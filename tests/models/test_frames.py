@@ -95,6 +95,14 @@ def test_slots_depend_on_what_is_heard_and_not_on_how_long(gather):
     assert np.isfinite(nothing).all()
 
 
+def test_slots_that_are_carried_on_stay_bounded(gather):
+    frames, slots, lengths = features(1, 10, 5), None, []
+    for _ in range(100):
+        slots = gather(frames, slots)
+        lengths.append(np.linalg.norm(slots, axis=-1).max())
+    assert max(lengths) < 2 * max(lengths[:3])
+
+
 def test_the_order_of_queries_is_that_of_slots(gather):
     frames, queries = features(3, 10, 5), noise(3, 2, 8, seed=5)
     slots = gather(frames, queries)

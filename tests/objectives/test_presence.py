@@ -131,6 +131,10 @@ def test_counting_and_scores_that_are_not_defined(task):
     evaluator = EVALUATORS["separation"](task.separator, task.objectives)
     means, _ = evaluate({names: lambda b: jax.jit(evaluator)(params, b)}, [batch], 4, 0)
     np.testing.assert_allclose(means["si_snr"], np.mean(values[1][1:]), rtol=1e-5)
+    none = jax.tree.map(lambda x: x[:1], batch)
+    assert list(evaluate({names: lambda b: jax.jit(evaluator)(params, b)}, [none], 1, 0)[0]) == [
+        "loss"
+    ]
     spoilt = jax.tree.map(lambda x: x * jnp.nan, params)
     means, _ = evaluate({names: lambda b: jax.jit(evaluator)(spoilt, b)}, [batch], 4, 0)
     assert np.isnan(means["si_snr"])

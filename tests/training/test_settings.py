@@ -150,5 +150,10 @@ def test_differences_name_what_matters(tiny):
         "train.learning_rate (0.003 -> 1.0)",
     ]
     assert not differences(json.loads(json.dumps(tiny.to_dict())), tiny.to_dict())
+    for chunks, free in ((1, True), (2, False)):  # which overlap as recordings do
+        runs = [tiny.copy_and_resolve_references() for _ in range(2)]
+        for run, overlap in zip(runs, (0.5, 0.75), strict=True):
+            run.train.sequence, run.eval.overlap = chunks, overlap
+        assert (not differences(*(run.to_dict() for run in runs))) == free
     del other.stft["hop"]
     assert "stft.hop (128 -> absent)" in differences(tiny.to_dict(), other.to_dict())

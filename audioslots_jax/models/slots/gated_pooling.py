@@ -18,6 +18,8 @@ from jaxtyping import Array, Float, Key
 from audioslots_jax.fields import positive
 from audioslots_jax.models.interface import Features, Slots, only_frames
 
+LONGEST = 2.0
+
 
 class GatedPooling(nn.Module):
     """A slot module: learned queries become gates of what an encoder makes of frames.
@@ -56,7 +58,7 @@ class GatedPooling(nn.Module):
         frames = only_frames(features)
         learned = self.param("queries", own_units, (self.slots, self.slot_size))
         start = jnp.broadcast_to(learned[None], (len(frames), *learned.shape))
-        gates = start if queries is None else queries
+        gates = start if queries is None else bounded(queries, self.slots)
         hidden = nn.Dense(self.slot_size, dtype=self.dtype, name="hidden")(frames)
         seen = nn.silu(hidden[:, None] * gates[:, :, None].astype(self.dtype))
         # Frames count as much as they are loud, so zeros before or after change nothing.
@@ -68,6 +70,17 @@ class GatedPooling(nn.Module):
         zeros = nn.initializers.zeros
         change = nn.Dense(self.slot_size, kernel_init=zeros, name="change_out")(change)
         return Slots(gates + change)
+
+
+def bounded(
+    queries: Float[Array, "batch slot embedding"], slots: int
+) -> Float[Array, "batch slot embedding"]:
+    """Returns queries of at most `LONGEST` times the length of `own_units`.
+
+    Each pass adds to them, so slots that are carried from chunk to chunk would grow for ever.
+    """
+    lengths = jnp.sqrt(jnp.sum(jnp.square(queries), axis=-1, keepdims=True) + 1e-12)
+    return queries * jnp.minimum(1.0, LONGEST * (queries.shape[-1] / slots) ** 0.5 / lengths)
 
 
 def own_units(
