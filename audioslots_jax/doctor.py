@@ -89,7 +89,7 @@ def parameters(params: Any) -> Iterator[tuple[str, int]]:
     Modules whose names are alike up to the first underscore are one: ``stage1_block1`` and
     ``stage1_block2``, or ``layer1_self`` and ``layer1_cross``.
     """
-    for part in PARTS:
+    for part in (*PARTS, *sorted(params["params"].keys() - PARTS.keys())):
         sizes: Counter[str] = Counter()
         for name, module in params["params"].get(part, {}).items():
             sizes[name.split("_")[0]] += sum(array.size for array in jax.tree.leaves(module))

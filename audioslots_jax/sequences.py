@@ -24,14 +24,17 @@ def carry_over(
     gain: Float[Array, ""] | None = None,
     queries: Float[Array, "batch slot embedding"] | None = None,
     key: Key[Array, ""] | None = None,
+    unroll: bool = False,
 ) -> Estimates:
     """Returns estimates of chunks one after the other; each field has an axis of chunks in front.
 
-    The first chunk starts from the ``queries``; without any, from the slots that it has when it
-    starts as it would alone. So every chunk starts from slots.
+    The first chunk starts from the ``queries``; without any, as it would alone. With ``unroll``
+    every chunk is compiled by itself.
     """
+    first: Estimates | None = None
     if queries is None:
-        queries = separator(params, chunks[0], gain=gain, key=key).slots
+        first = separator(params, chunks[0], gain=gain, key=key)
+        queries, chunks = first.slots, chunks[1:]
 
     def following(
         queries: Float[Array, "batch slot embedding"], chunk: Float[Array, "batch length"]
@@ -39,8 +42,10 @@ def carry_over(
         estimates = separator(params, chunk, gain=gain, queries=queries)
         return estimates.slots, estimates
 
-    _, estimates = jax.lax.scan(following, queries, chunks)
-    return estimates
+    _, estimates = jax.lax.scan(following, queries, chunks, unroll=unroll)
+    if first is None:
+        return estimates
+    return jax.tree.map(lambda x, rest: jnp.concatenate([x[None], rest]), first, estimates)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +56,13 @@ class Sequence:
       chunks: their number.
       length: of a chunk, in samples.
       hop: distance between the beginnings of chunks, in samples.
+      unroll: compile every chunk by itself.
     """
 
     chunks: int
     length: int
     hop: int
+    unroll: bool = False
 
     @property
     def samples(self) -> int:
@@ -71,7 +78,8 @@ class Sequence:
         """
         mixture = split(batch.mixture, self.length, self.hop)
         sources = jnp.swapaxes(split(batch.sources, self.length, self.hop), 1, 2)
-        found = carry_over(separator, params, jnp.swapaxes(mixture, 0, 1), key=key)
+        chunks = jnp.swapaxes(mixture, 0, 1)
+        found = carry_over(separator, params, chunks, key=key, unroll=self.unroll)
 
         def rows(x: Array) -> Array:
             return jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])

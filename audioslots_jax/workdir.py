@@ -87,6 +87,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     free = FREE_FIELDS
     if after.get("train.sequence", 1) != 1:  # the chunks that are trained on overlap by it
         free = free - {"eval.overlap"}
+    # Micro-batches are rows that are computed together: pairs, or draws with one key.
+    draws = after.get("model.slot_module.start") == "random"
+    if after.get("train.with_sources", 1) != 1 or draws:
+        free = free - {"train.micro_batches"}
     return [
         f"{name} ({before.get(name, missing)} -> {after.get(name, missing)})"
         for name in sorted(before.keys() | after.keys())

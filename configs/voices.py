@@ -20,6 +20,7 @@ it); the others, alone or together with it, have not been trained yet.
 
 from ml_collections import ConfigDict
 
+from audioslots_jax import UserError
 from audioslots_jax.variations import parse
 
 VARIATIONS = (
@@ -30,6 +31,8 @@ VARIATIONS = (
 def get_config(variations: str = "") -> ConfigDict:
     """The experiment; ``variations`` are names in `VARIATIONS`, divided by commas."""
     chosen = parse(variations, VARIATIONS, "voices")
+    if len(clash := chosen & {"mixit", "mixture", "autoencoder", "count"}) > 1:
+        raise UserError(f"configs/voices.py is one of {', '.join(sorted(clash))}, not all of them.")
     config = ConfigDict()
     config.seed = 0
     config.mesh = "data"  # or fsdp: parameters and optimiser divided over the devices

@@ -13,6 +13,7 @@ from audioslots_jax.inference.recordings import load
 from audioslots_jax.inference.stitching import batch_size, stitch
 from audioslots_jax.matching import assign
 from audioslots_jax.sequences import Sequence, carry_over
+from audioslots_jax.training.flops import training_flops
 from audioslots_jax.training.settings import check, complete
 from audioslots_jax.training.step import make_task, training_samples
 from tests.runs import make_run, new_state
@@ -50,7 +51,7 @@ def test_each_chunk_starts_from_the_slots_of_the_one_before(task, params):
     chunks = noise(3, 2, CHUNK)
     carried = jax.jit(lambda x: carry_over(task.separator, params, x))(chunks)
     apply = jax.jit(lambda x, q: task.separator(params, x, queries=q))
-    queries = task.separator(params, chunks[0]).slots
+    queries = None
     for number, chunk in enumerate(chunks):
         expected = apply(chunk, queries)
         np.testing.assert_allclose(carried.slots[number], expected.slots, atol=1e-4)
@@ -86,6 +87,23 @@ def test_a_crop_has_one_assignment_the_best_on_average(task):
     np.testing.assert_array_equal(shared, [[0, 1]] * 6)
     alone = assign(costs)
     np.testing.assert_array_equal(alone[:, 0], [0, 0, 1, 1, 1, 0])
+
+
+def test_a_sequence_that_goes_on_starts_from_its_slots(task, params):
+    chunks = noise(4, 1, CHUNK)
+    whole = carry_over(task.separator, params, chunks)
+    begun = carry_over(task.separator, params, chunks[:1])
+    later = carry_over(task.separator, params, chunks[1:], queries=begun.slots[-1], unroll=True)
+    np.testing.assert_allclose(later.slots, whole.slots[1:], atol=1e-4)
+    np.testing.assert_allclose(begun.waveforms, whole.waveforms[:1], atol=1e-5)
+
+
+def test_all_chunks_are_counted(config):
+    """Three times the operations of one, give or take what is done once."""
+    one, three = (config.copy_and_resolve_references() for _ in range(2))
+    one.train.sequence = 1
+    ratio = training_flops(complete(three)) / training_flops(complete(one))
+    assert 2.5 < ratio < 3.5
 
 
 def test_gradients_flow_through_the_chunks(task, params):

@@ -22,7 +22,7 @@ from audioslots_jax.objectives import Objectives
 from audioslots_jax.objectives.matched import taken
 from audioslots_jax.objectives.matched_snr import pairwise_negative_snr
 from audioslots_jax.reports.examples import Examples
-from audioslots_jax.separator import Separator
+from audioslots_jax.separator import Estimates, Separator
 
 QUIET = 1e-8  # energy of slots over the mixture's that counts as none
 LIMIT_DB = 60.0  # SI-SNR of a mixture that is its only source
@@ -63,8 +63,20 @@ class Separation:
     def __call__(self, params: Any, batch: Batch) -> Evaluation:
         """Returns the scores of every mixture."""
         estimates = self.separator(params, batch.mixture)
-        loss = self.objectives(estimates, batch)
+        loss = self._loss(params, batch, estimates)
         return scored(self.separator, batch, estimates.waveforms, estimates.magnitudes, loss)
+
+    def _loss(self, params: Any, batch: Batch, estimates: Estimates) -> Float[Array, " batch"]:
+        """Returns the loss that needs sources, if there is one; else that of mixtures alone."""
+        supervised = self.objectives.that_need("sources")
+        if supervised.parts:
+            return supervised(estimates, batch)
+        alone = self.objectives.that_need("mixture")
+        if alone.parts:
+            return alone(estimates, batch.hidden())
+        pairs = batch.in_pairs()
+        losses = self.objectives(self.separator(params, pairs.mixture), pairs)
+        return jnp.repeat(losses, 2, total_repeat_length=len(batch.mixture))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -91,8 +91,6 @@ class ChunkProcessor:
         if not self._carries:
             return _estimate(self._separator, self._params, chunks, gain)
         start = self._queries.get(channel)
-        if start is None:
-            start = _estimate(self._separator, self._params, chunks[:1], gain).embeddings
         made = _carry_over(self._separator, self._params, chunks, gain, start)
         self._queries[channel] = made.embeddings[-1:]
         return made
@@ -115,7 +113,7 @@ def _carry_over(
     params: Any,
     mixtures: Float[Array, "chunk length"],
     gain: Float[Array, ""],
-    queries: Float[Array, "1 slot embedding"],
+    queries: Float[Array, "1 slot embedding"] | None,
 ) -> Chunks:
     """Returns the same, where each chunk starts from the slots of the one before."""
     found = carry_over(separator, params, mixtures[:, None], gain=gain, queries=queries)

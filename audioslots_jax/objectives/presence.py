@@ -18,7 +18,10 @@ LIMIT_DB = 30.0
 
 @dataclasses.dataclass(frozen=True)
 class Presence:
-    """Cross entropy of every slot's logit; a slot holds a source if `matched_snr` gives it one."""
+    """Cross entropy of every slot's logit; a slot holds a source if the best SNR gives it one.
+
+    That is the SNR of `matched_snr` with its default limit.
+    """
 
     def __call__(
         self, estimates: Estimates, batch: Batch, assign: Assign

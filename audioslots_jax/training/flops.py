@@ -1,5 +1,6 @@
 """What a step trains, as shapes, and its floating-point operations, as XLA counts them."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -33,12 +34,15 @@ def training_flops(config: ConfigDict) -> float | None:
 
     All are counted, elementwise ones too, but what a host callback does and what the optimiser
     does. XLA counts the body of a loop once, so the count is of the same step without
-    rematerialisation (whose loop repeats what is counted) and without micro-batches. XLA counts
-    what is lowered for a CPU alone; where JAX has none (``JAX_PLATFORMS``), None is returned.
+    rematerialisation (whose loop repeats what is counted) and without micro-batches, and the chunks
+    of a sequence are unrolled. XLA counts what is lowered for a CPU alone; where JAX has none
+    (``JAX_PLATFORMS``), None is returned.
     """
     config = config.copy_and_resolve_references()
     config.train.remat_decoder = False
     task = make_task(config)
+    if task.sequence is not None:
+        task = dataclasses.replace(task, sequence=dataclasses.replace(task.sequence, unroll=True))
     state, batch = shapes(config, task)
 
     def gradient(params: Any, batch: Batch) -> Any:

@@ -16,11 +16,13 @@ from audioslots_jax.evaluation.evaluators import EVALUATORS
 from audioslots_jax.fields import require
 from audioslots_jax.matching import EXHAUSTIVE_LIMIT
 from audioslots_jax.objectives import OBJECTIVES
+from audioslots_jax.objectives.mixit import MOST
 from audioslots_jax.separator import STFTFields
 from audioslots_jax.training import optimizers
 from audioslots_jax.training.optimizers import OPTIMIZERS
-from audioslots_jax.training.step import Task, make_task
+from audioslots_jax.training.step import Task, make_task, training_samples
 
+PAIR = 2  # mixtures that are added where no source is known
 EVERY = ("log_every", "eval_every", "checkpoint_every", "keep_checkpoints")
 
 
@@ -230,6 +232,15 @@ def check(config: ConfigDict, devices: int = 1) -> None:
             whole, "train.sequence", train.sequence,
             "must be 1 for the autoencoder, without sources, and with eval.chunk_seconds",
         )  # fmt: skip
+        seconds = training_samples(config) / data.sample_rate
+        longer = dataclasses.replace(data, crop_seconds=seconds)  # type: ignore[type-var]
+        for name, expectation in longer.problems():
+            require(
+                False,
+                f"data.{name}",
+                getattr(longer, name),
+                f"is that of a sequence; {expectation}",
+            )
     _check_sources(config, make_task(config), devices)
     wrong = "separation" if slots == 1 else "autoencoder"
     require(
@@ -267,14 +278,21 @@ def _check_sources(config: ConfigDict, task: Task, devices: int) -> None:
         "must hold one that learns without sources, such as mixit, with train.with_sources below 1",
     )  # fmt: skip
     require(
-        share == 0 or supervised, "objectives", names,
-        "must hold one that learns from sources with train.with_sources above 0",
+        bool(supervised) == (share > 0), "objectives", names,
+        "must hold one that learns from sources if train.with_sources is above 0, and else none",
     )  # fmt: skip
     require(task.separator.slots > 1, "model.slots", 1, "must be more without sources")
     rows = config.train.batch_size // config.train.micro_batches
     unknown = rows - round(share * rows)
     multiple = (2 if pairs else 1) * devices
     require(
-        unknown > 0 and unknown % multiple == 0, "train.with_sources", share,
-        f"must leave a multiple of {multiple} of {rows} mixtures without sources",
+        unknown > 0 and unknown % multiple == 0 and (unknown < rows or not share),
+        "train.with_sources", share,
+        f"must leave a multiple of {multiple} of {rows} mixtures without sources, and others with",
     )  # fmt: skip
+    for _, part in pairs:
+        tried = PAIR**task.separator.slots if getattr(part, "mixing", "") == "all" else 1
+        require(
+            tried <= MOST, "model.slots", task.separator.slots,
+            "is too many for objectives.mixit.mixing 'all'; choose 'least_squares'",
+        )  # fmt: skip

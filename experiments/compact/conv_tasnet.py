@@ -53,7 +53,7 @@ def main() -> None:
     logging.set_verbosity(logging.ERROR)
     torch.manual_seed(0)
     data = SpeakersData(root=options.data, sample_rate=RATE, crop_seconds=CROP_SECONDS).open()
-    network = ConvTasNet(n_src=2, sample_rate=RATE)
+    network = ConvTasNet(n_src=2, sample_rate=RATE, mask_act="relu")
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
     loss_of = PITLossWrapper(pairwise_neg_sisdr, pit_from="pw_mtx")
     start, step, curve = time.perf_counter(), 0, {}

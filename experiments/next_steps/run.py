@@ -50,7 +50,7 @@ GATED, FOUR = {"name": "gated_pooling", "slot_size": 384}, ("model.slots", 4)
 COMPETING = {"name": "slot_attention", "slot_size": 384, "width": 192, "mlp": 384}
 SEMI = (FOUR, ("train.with_sources", 0.125))
 MIXED = {"mixit": {"weight": 1.0}}
-BOTH = {"mixit": {"weight": 1.0}, "matched_snr": {"weight": 1.0}}
+BOTH = {**MIXED, "matched_snr": {"weight": 1.0}, "affinity": {"weight": 10.0}}
 VARIANTS = {
     "transformer": Variant(SUPERVISED, "voices, transformer"),
     "slot_attention": Variant(SUPERVISED, "voices, Slot Attention", "slot_attention"),

@@ -28,7 +28,7 @@ from audioslots_jax.inference.gain import Gain
 
 SECONDS = 3.0  # of a mixture
 BANDS = 40  # of the mel spectrum
-RIDGE = 1.0  # of the probe, over the mean square of a feature
+RIDGE = 0.01  # of the probe, over the mean square of a feature
 CHANCE = 1e-9
 
 
@@ -150,12 +150,19 @@ def centred(found: list[Take], name: str) -> Float[np.ndarray, "take feature"]:
 
 
 def equal_error_rate(
-    scores: Float[np.ndarray, " trial"], same: Bool[np.ndarray, " trial"]
+    scores: Float[np.ndarray, " trial"],
+    same: Bool[np.ndarray, " trial"],
+    weights: Int[np.ndarray, " trial"] | None = None,
 ) -> float:
-    """Returns the rate at which as many of the same are refused as others are accepted."""
+    """Returns the rate at which as many of the same are refused as others are accepted.
+
+    A trial of a ``weight`` above 1 is there several times.
+    """
     order = np.argsort(scores)
-    refused = np.cumsum(same[order]) / same.sum()
-    accepted = 1 - np.cumsum(~same[order]) / (~same).sum()
+    counts = np.ones(len(scores)) if weights is None else weights
+    own, others = np.where(same, counts, 0), np.where(same, 0, counts)
+    refused = np.cumsum(own[order]) / own.sum()
+    accepted = 1 - np.cumsum(others[order]) / others.sum()
     place = np.argmin(np.abs(refused - accepted))
     return float((refused[place] + accepted[place]) / 2)
 
@@ -180,11 +187,13 @@ def verification(
     random = random_generator("bootstrap", 0)
     rates = []
     for _ in range(repeats):
-        drawn = np.bincount(random.choice(speaker.max() + 1, speaker.max() + 1))
-        chosen = np.isin(speaker, np.flatnonzero(drawn))
-        part = trial & chosen[:, None] & chosen[None]
+        count = speaker.max() + 1
+        drawn = np.bincount(random.choice(count, count), minlength=count)
+        # A speaker who is drawn twice is two people; trials between the two are left out.
+        own = drawn[speaker]
+        weights = np.where(same, own[:, None], own[:, None] * own[None])[trial]
         if np.count_nonzero(drawn) > 1:
-            rates.append(equal_error_rate(cosines[part], same[part]))
+            rates.append(equal_error_rate(cosines[trial], same[trial], weights))
     low, high = np.percentile(rates, [2.5, 97.5])
     return rate, float(low), float(high)
 
@@ -196,7 +205,7 @@ def probe(found: list[Take], values: Float[np.ndarray, "take feature"]) -> float
     targets = np.eye(speaker.max() + 1)[speaker]
     inputs = np.concatenate([values, np.ones((len(values), 1))], axis=1)
     x, y = inputs[fitted], targets[fitted]
-    ridge = RIDGE * np.mean(np.square(values)) * np.eye(x.shape[1])
+    ridge = RIDGE * len(x) * np.mean(np.square(values)) * np.eye(x.shape[1])
     weights = np.linalg.solve(x.T @ x + ridge, x.T @ y)
     return float(np.mean(np.argmax(inputs[~fitted] @ weights, axis=1) == speaker[~fitted]))
 

@@ -85,9 +85,9 @@ def test_random_slots_may_be_more_than_in_the_training():
 
 
 def test_slot_attention_is_the_published_algorithm():
-    """One iteration of algorithm 1 of Locatello et al. (2020), written out in numpy."""
+    """Two iterations of algorithm 1 of Locatello et al. (2020), written out in numpy."""
     module = SLOT_MODULES["slot_attention"](
-        3, crop_frames=6, slot_size=5, iterations=1, width=4, mlp=7,
+        3, crop_frames=6, slot_size=5, iterations=2, width=4, mlp=7,
         frequency_octaves=1, time_octaves=1,
     )  # fmt: skip
     features = Features(jax.random.normal(jax.random.key(0), (1, 2, 6, 3)), centres(6), {})
@@ -111,16 +111,17 @@ def test_slot_attention_is_the_published_algorithm():
         p["memory_norm"],
     )
     slots = p["queries"]
-    logits = dense(norm(slots, p["slot_norm"]), p["query"]) @ dense(cells, p["key"]).T / 2
-    shares = np.exp(logits) / np.exp(logits).sum(0)
-    np.testing.assert_allclose(found.attention[0, 0, 0].reshape(3, 12), shares, atol=1e-5)
-    seen = shares / shares.sum(1, keepdims=True) @ dense(cells, p["value"])
-    gru = p["update"]
-    reset = sigmoid(dense(seen, gru["ir"]) + dense(slots, gru["hr"]))
-    keep = sigmoid(dense(seen, gru["iz"]) + dense(slots, gru["hz"]))
-    new = np.tanh(dense(seen, gru["in"]) + reset * dense(slots, gru["hn"]))
-    slots = (1 - keep) * new + keep * slots
-    slots = slots + dense(
-        np.maximum(dense(norm(slots, p["mlp_norm"]), p["mlp_in"]), 0), p["mlp_out"]
-    )
+    for number in range(2):
+        logits = dense(norm(slots, p["slot_norm"]), p["query"]) @ dense(cells, p["key"]).T / 2
+        shares = np.exp(logits) / np.exp(logits).sum(0)
+        np.testing.assert_allclose(found.attention[0, number, 0].reshape(3, 12), shares, atol=1e-5)
+        seen = shares / shares.sum(1, keepdims=True) @ dense(cells, p["value"])
+        gru = p["update"]
+        reset = sigmoid(dense(seen, gru["ir"]) + dense(slots, gru["hr"]))
+        keep = sigmoid(dense(seen, gru["iz"]) + dense(slots, gru["hz"]))
+        new = np.tanh(dense(seen, gru["in"]) + reset * dense(slots, gru["hn"]))
+        slots = (1 - keep) * new + keep * slots
+        slots = slots + dense(
+            np.maximum(dense(norm(slots, p["mlp_norm"]), p["mlp_in"]), 0), p["mlp_out"]
+        )
     np.testing.assert_allclose(found.slots[0], slots, atol=1e-5)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from audioslots_jax import STFT, Batch, Estimates, FrontEnd, UserError, matching, objectives
+from audioslots_jax.evaluation.evaluators import EVALUATORS
 from audioslots_jax.objectives.mixit import best_mixing, nearest_mixing
 from audioslots_jax.training.settings import check, complete
 from audioslots_jax.training.step import make_task
@@ -72,6 +73,25 @@ def test_silence_has_a_finite_gradient(mixing):
         for slots in (jnp.zeros((1, 4, 64)), jnp.ones((1, 4, 64))):
             gradient = jax.grad(lambda x, m=mixtures: loss(m, x, mixing=mixing).sum())(slots)
             assert np.isfinite(gradient).all()
+
+
+def test_too_many_slots_for_all_mixings_are_told_before(config):
+    config.model.slots = 13
+    with pytest.raises(UserError, match=r"model\.slots is 13; it is too many"):
+        check(complete(config))
+    config.objectives.mixit["mixing"] = "least_squares"
+    check(complete(config))
+
+
+def test_the_loss_of_held_out_mixtures_is_that_of_the_training(config):
+    """Of sums of neighbours, each of which stands for both."""
+    task, params = make_task(complete(config)), new_state(complete(config)).params
+    batch = make_batch(known=8)
+    evaluator = EVALUATORS["separation"](task.separator, task.objectives)
+    losses = jax.jit(evaluator)(params, batch).values[2]
+    expected = task.loss(params, batch, jax.random.key(0))
+    np.testing.assert_allclose(losses.mean(), expected, rtol=1e-4)
+    np.testing.assert_array_equal(losses[0], losses[1])
 
 
 def test_too_many_mixings_are_told():
@@ -152,6 +172,8 @@ def test_the_known_part_of_a_batch_is_learned_from_its_sources(config):
         (0.0, ["matched_snr"], "objectives is .*; it must hold one that learns without"),
         (0.5, ["mixit"], "objectives is .*; it must hold one that learns from"),
         (0.1, ["mixit", "matched_snr"], "must leave a multiple of 2 of 8"),
+        (0.05, ["mixit", "matched_snr"], "and others with"),
+        (0.0, ["mixit", "matched_snr"], "above 0, and else none"),
     ],
 )
 def test_shares_and_objectives_that_do_not_fit_are_told(config, share, names, sentence):

@@ -129,6 +129,12 @@ def test_sizes_of_the_compact_model_are_possible_on_any_data(size, data):
     assert config.data.kind == (data or "speakers")
 
 
+@pytest.mark.parametrize("names", ["mixit,count", "autoencoder,count", "mixit,mixture"])
+def test_variations_that_exclude_each_other_are_named(names):
+    with pytest.raises(UserError, match="not all of them"):
+        voices.get_config(names)
+
+
 def test_one_size_at_a_time():
     with pytest.raises(UserError, match="either base or large"):
         compact.get_config("base,large")
@@ -155,5 +161,11 @@ def test_differences_name_what_matters(tiny):
         for run, overlap in zip(runs, (0.5, 0.75), strict=True):
             run.train.sequence, run.eval.overlap = chunks, overlap
         assert (not differences(*(run.to_dict() for run in runs))) == free
+    parts = [tiny.copy_and_resolve_references() for _ in range(2)]
+    parts[1].train.micro_batches = 2
+    assert not differences(*(run.to_dict() for run in parts))
+    for run in parts:
+        run.train.with_sources = 0.5  # the others are added in pairs of a part
+    assert differences(*(run.to_dict() for run in parts))
     del other.stft["hop"]
     assert "stft.hop (128 -> absent)" in differences(tiny.to_dict(), other.to_dict())
