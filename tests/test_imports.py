@@ -12,12 +12,13 @@ ROOT = Path(__file__).parents[1] / "audioslots_jax"
 # Packages from the ground up: each may import those before it, and none of those after it.
 FLOORS = [
     {"errors", "progress"},
-    {"fields", "flags"},
+    {"fields", "flags", "variations"},
     {"matching"},
     {"audio"},
     {"models"},
     {"data"},
     {"separator", "workdir"},
+    {"sequences"},
     {"objectives"},
     {"devices"},
     {"reports"},

@@ -27,7 +27,7 @@ def test_every_intermediate_has_a_name():
     assert set(outputs.named) == {"root", "stage1", "stage2", "grid", "attention"}
     np.testing.assert_array_equal(outputs.named["grid"], outputs.named["stage2"])
     assert outputs.named["grid"].shape == (3, 16, 1, 8)
-    assert outputs.named["attention"].shape == (2, 3, 2, 2, 16, 1)
+    assert outputs.named["attention"].shape == (3, 2, 2, 2, 16, 1)
     assert outputs.slots.shape == (3, 2, 16)
     assert outputs.decoded.values.shape == (3, 2, 128, 8)
     assert set(params["params"]) == {"encoder", "slot_module", "decoder"}
