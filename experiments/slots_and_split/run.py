@@ -116,12 +116,12 @@ def table() -> str:
         own = [run for run in runs if run["variant"] == variant]
         if own:
             scores = np.array([run["dev"]["si_snri"] for run in own])
-            error = scores.std(ddof=1) / len(own) ** 0.5 if len(own) > 1 else float("nan")
+            error = f"{scores.std(ddof=1) / len(own) ** 0.5:.2f}" if len(own) > 1 else "?"
             each = seconds[variant]
             steps = statistics.mean(run["steps"] for run in own)
             lines.append(
                 f"| {variant} | {own[0]['parameters']:,} | {each:.2f} | {steps:.0f} | {len(own)} | "
-                f"{scores.mean():.2f} ± {error:.2f} dB |"
+                f"{scores.mean():.2f} ± {error} dB |"
             )
     return "\n".join(lines)
 
