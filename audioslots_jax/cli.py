@@ -48,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
         "separate",
         help="separate recordings into one file per source",
         description="Separates recordings with a trained model. For each INPUT and each slot of "
-        "the model there will be a file in DIR, such as meeting_1.wav and meeting_2.wav, of the "
-        "same format, sampling rate and length.",
+        "the model, or each source that it finds, there will be a file in DIR, such as "
+        "meeting_1.wav and meeting_2.wav, of the same format, sampling rate and length.",
     )
     add = separate.add_argument
     add("inputs", metavar="INPUT", type=Path, nargs="+", help="a recording")

@@ -16,7 +16,6 @@ from jaxtyping import Array, Float
 
 from audioslots_jax.audio import permuted_si_snr, si_snr_improvement
 from audioslots_jax.data.batch import HELD_OUT_SEED, Batch, Mixtures
-from audioslots_jax.errors import UserError
 from audioslots_jax.models import Magnitudes
 from audioslots_jax.objectives import Objectives
 from audioslots_jax.objectives.matched import taken
@@ -118,7 +117,7 @@ class OracleMasks:
 
 @dataclasses.dataclass(frozen=True)
 class Counting:
-    """How often as many slots are said to hold a source as there are sources.
+    """How often as many slots are said to hold a source as there are; for a model that says so.
 
     ``absent_db`` is the energy of slots without a source over the mixture's, in dB; which they are
     the true sources say.
@@ -131,8 +130,6 @@ class Counting:
     def __call__(self, params: Any, batch: Batch) -> Evaluation:
         """Returns the scores of every mixture."""
         estimates = self.separator(params, batch.mixture)
-        if "presence" not in estimates.named:
-            raise UserError("config.eval.evaluators: counting needs --config.model.presence=True.")
         counted = jnp.sum(estimates.named["presence"] > 0, axis=1, dtype=jnp.int32)
         right = counted == jnp.sum(batch.present, axis=1, dtype=jnp.int32)
         costs = pairwise_negative_snr(batch.sources, estimates.waveforms, batch.mixture, LIMIT_DB)

@@ -1,6 +1,6 @@
 """What a recording has above a model's band, divided among the slots.
 
-A model of 8 kHz hears nothing above 4 kHz, where half of what makes consonants clear is. A rule
+A model of 8 kHz hears nothing above 4 kHz, where much of what tells consonants apart lies. A rule
 gives it back: each slot gets of it, from moment to moment, in proportion to its amplitude in the
 uppermost quarter of the model's band. What is divided is all that the estimates lack of the
 recording, so that they add up to it.

@@ -7,6 +7,7 @@ several ways.
 import argparse
 import functools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from jaxtyping import Float
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -41,34 +43,45 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=results, help="folder for orders.md")
     options = parser.parse_args()
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
-    trained = audioslots_jax.load(options.workdir)
-    data_set = data_sets.make(trained.config["data"])
-    wholes = data_set.open_test(read_data(options.workdir).held_out or {}, options.mixtures)
+    trained, wholes = open_run(options.workdir, options.mixtures)
     table = as_table([scores_of(trained, whole) for whole in wholes])
     print(table)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "orders.md").write_text(f"{table}\n")
 
 
+def open_run(workdir: Path, count: int) -> tuple[RecordingSeparator, Sequence[Whole]]:
+    """Returns the model of a run, and so many whole test mixtures."""
+    trained = audioslots_jax.load(workdir)
+    data_set = data_sets.make(trained.config["data"])
+    return trained, data_set.open_test(read_data(workdir).held_out or {}, count)
+
+
 def scores_of(trained: RecordingSeparator, whole: Whole) -> dict[str, float]:
     """Returns the mean SI-SNR of the sources of a mixture, by what the order of slots is from."""
     estimates = {SEPARATE: np.asarray(trained(whole.mixture, trained.sample_rate))}
-    hop, size = trained.hop, batch_size(trained.chunk)
+    hop = trained.hop
     channels = map(jnp.asarray, (whole.mixture, whole.sources))
     chunks, targets = (split(x, trained.chunk, hop) for x in channels)
     gain = Gain(trained.level, trained.crop)(np.asarray(chunks)[:, None])
     ways = ordered(trained.separator, hop, trained.params, chunks, targets, gain)
     for name, slots in ways.items():
-        padded = np.pad(slots[:, :, None], [(0, -len(slots) % size), *[(0, 0)] * 3])
-        batches = iter(np.split(padded, len(padded) // size))
-        stitched = stitch(
-            lambda _, batches=batches: next(batches), [whole.mixture[None]], trained.chunk, hop
-        )
-        estimates[name] = np.concatenate(list(stitched), axis=-1)[:, 0]
+        estimates[name] = join(np.asarray(slots), whole.mixture, hop)
     return {
         name: float(np.mean(score(whole, waveforms, trained.chunk).si_snr))
         for name, waveforms in estimates.items()
     }
+
+
+def join(
+    slots: Float[np.ndarray, "chunk slot length"], mixture: Float[np.ndarray, " sample"], hop: int
+) -> Float[np.ndarray, "slot sample"]:
+    """Returns the chunks of a mixture faded into each other, as `stitch` does it."""
+    size = batch_size(slots.shape[2])
+    padded = np.pad(slots[:, :, None], [(0, -len(slots) % size), *[(0, 0)] * 3])
+    batches = iter(np.split(padded, len(padded) // size))
+    stitched = stitch(lambda _: next(batches), [mixture[None]], slots.shape[2], hop)
+    return np.concatenate(list(stitched), axis=-1)[:, 0]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

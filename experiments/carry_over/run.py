@@ -18,18 +18,14 @@ from jaxtyping import Array, Float, Int
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import audioslots_jax
 from audioslots_jax.audio import blind_order, order_like, reorder, split
-from audioslots_jax.audio.chunks import fade
-from audioslots_jax.data import data_sets
 from audioslots_jax.data.batch import Whole
 from audioslots_jax.evaluation.scores import score
 from audioslots_jax.inference import RecordingSeparator
 from audioslots_jax.inference.gain import Gain
 from audioslots_jax.separator import Separator
 from audioslots_jax.sequences import carry_over
-from audioslots_jax.workdir import read_data
-from experiments.blind_stitching.run import mean_and_error
+from experiments.blind_stitching.run import join, mean_and_error, open_run
 
 CARRIED, BLIND, BOTH = "carry-over", "blind stitching", "carry-over and blind stitching"
 OWN, TRUTH = "the queries' own order", "the truth (oracle stitching of carry-over)"
@@ -43,9 +39,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results"))
     options = parser.parse_args()
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
-    trained = audioslots_jax.load(options.workdir)
-    data_set = data_sets.make(trained.config["data"])
-    wholes = data_set.open_test(read_data(options.workdir).held_out or {}, options.mixtures)
+    trained, wholes = open_run(options.workdir, options.mixtures)
     table = as_table([measure(trained, whole) for whole in wholes])
     print(table)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -61,7 +55,7 @@ def measure(trained: RecordingSeparator, whole: Whole) -> dict[str, tuple[float,
     ways = in_every_way(trained.separator, hop, trained.params, chunks, targets, gain)
     result = {}
     for name, (estimates, swaps) in ways.items():
-        joined = join(np.asarray(estimates), hop)[:, : len(whole.mixture)]
+        joined = join(np.asarray(estimates), whole.mixture, hop)
         improvement = score(whole, joined, length).si_snri
         result[name] = float(np.mean(improvement)), float(swaps)
     return result
@@ -94,19 +88,6 @@ def swaps_per_joint(order: Int[Array, "chunk source"]) -> Float[Array, ""]:
     """Returns how often a source is in another slot than in the chunk before."""
     moved = jnp.any(order[1:] != order[:-1], axis=1)
     return jnp.mean(moved.astype(jnp.float32))
-
-
-def join(
-    estimates: Float[np.ndarray, "chunk slot length"], hop: int
-) -> Float[np.ndarray, "slot sample"]:
-    """Returns the chunks faded into each other."""
-    count, slots, length = estimates.shape
-    joined = np.zeros((slots, (count - 1) * hop + length), np.float32)
-    weights, total = fade(length).astype(np.float32), np.zeros(joined.shape[1], np.float32)
-    for number, chunk in enumerate(estimates):
-        joined[:, number * hop :][:, :length] += weights * chunk
-        total[number * hop :][:length] += weights
-    return joined / total
 
 
 def as_table(scores: list[dict[str, tuple[float, float]]]) -> str:

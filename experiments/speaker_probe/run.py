@@ -29,7 +29,7 @@ from audioslots_jax.inference.gain import Gain
 SECONDS = 3.0  # of a mixture
 BANDS = 40  # of the mel spectrum
 RIDGE = 0.01  # of the probe, over the mean square of a feature
-CHANCE = 1e-9
+SHORTEST = 1e-9  # length of a feature
 
 
 class Take(NamedTuple):
@@ -174,7 +174,7 @@ def verification(
 
     Trials are pairs of takes from different mixtures; those of one speaker have other partners.
     """
-    units = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), CHANCE)
+    units = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), SHORTEST)
     cosines = units @ units.T
     speaker, partner, mixture = (
         np.array([getattr(take, name) for take in found])
