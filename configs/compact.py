@@ -48,6 +48,7 @@ def get_config(variations: str = "") -> ConfigDict:
             "sample_rate": 8000,
             "crop_seconds": 2.0,
             "workers": 1,
+            "speed": 0.0,  # share by which voices are faster or slower
         }
     )
     config.stft = ConfigDict({"window": 512, "hop": 256, "edges": "centred", "power": 0.3})
@@ -80,6 +81,7 @@ def get_config(variations: str = "") -> ConfigDict:
     config.train = ConfigDict(
         {
             "steps": 2000,
+            "start_from": "",  # a run, or compact: the model of the package
             "batch_size": 16,
             "learning_rate": 3e-3,
             "warmup_steps": 50,

@@ -105,6 +105,7 @@ def get_config(variations: str = "") -> ConfigDict:
     config.train = ConfigDict(
         {
             "steps": 300_000,
+            "start_from": "",  # a run whose parameters it begins with
             # The autoencoder sees both sources of a mixture, each alone: 64 items either way.
             "batch_size": 32 if autoencoder else 64,
             "learning_rate": 2e-4,

@@ -94,6 +94,7 @@ def get_config(variations: str = "") -> ConfigDict:
     config.train = ConfigDict(
         {
             "steps": 2500,
+            "start_from": "",  # a run whose parameters it begins with
             "batch_size": 8,
             "learning_rate": 3e-3,
             "warmup_steps": 200,

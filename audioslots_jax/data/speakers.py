@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
+import soxr
 from jaxtyping import Float32
 
 from audioslots_jax import fields
@@ -49,6 +50,10 @@ class Speakers(RowByRow):
     that of the whole recording, so a crop may hold a pause, as a part of a conversation does. A
     recording that is shorter than a crop goes on with the speaker's next ones; see `read_crop`.
     For scores, which silence leaves undefined, crops are ``active``: those of pauses are redrawn.
+
+    Each source is up to ``speed`` faster or slower than it was recorded, and so much higher or
+    lower: more voices than there are speakers (Ko et al. 2015, "Audio augmentation for speech
+    recognition").
     """
 
     recordings: Mapping[str, Sequence[Recording]]  # by speaker; at least as many as sources
@@ -56,6 +61,7 @@ class Speakers(RowByRow):
     samples: int
     sources: int = 2
     active: bool = False
+    speed: float = 0.0
 
     def example(self, seed: int, step: int, row: int) -> Float32[np.ndarray, "source sample"]:
         """Returns the sources of a row; files that cannot be read are replaced by the next ones."""
@@ -70,10 +76,13 @@ class Speakers(RowByRow):
         level = random.uniform(*LEVELS_DB)
         first = int(random.integers(len(recordings)))
         positions = random.uniform(size=ACTIVE_TRIES if self.active else 1)
+        factor = random.uniform(1 - self.speed, 1 + self.speed) if self.speed else 1.0
         rest = [*recordings[first:], *recordings[:first]]
         while rest:
             try:
-                crop = self._crop(rest, positions)
+                crop = faster(
+                    self._crop(rest, positions, round(self.samples * factor)), self.samples
+                )
             except LostRecordingError as lost:
                 message = f"{lost} cannot be read; another of the same speaker takes its place."
                 warnings.warn(message, stacklevel=2)
@@ -88,20 +97,28 @@ class Speakers(RowByRow):
         )
 
     def _crop(
-        self, recordings: Sequence[Recording], positions: np.ndarray
+        self, recordings: Sequence[Recording], positions: np.ndarray, samples: int
     ) -> Float32[np.ndarray, " sample"]:
         """Returns the crop at the first of the positions with speech in it, or the loudest."""
-        if sum(recording.samples(self.sample_rate) for recording in recordings) <= self.samples:
+        if sum(recording.samples(self.sample_rate) for recording in recordings) <= samples:
             positions = positions[:1]  # there is one crop: all of them
-        loudest, highest = np.zeros(self.samples, np.float32), -1.0
+        loudest, highest = np.zeros(samples, np.float32), -1.0
         for position in positions:
-            crop = read_crop(recordings, position, self.samples, self.sample_rate)
+            crop = read_crop(recordings, position, samples, self.sample_rate)
             level = rms(crop)
             if level > highest:
                 loudest, highest = crop, level
             if level >= decibels(ACTIVE_DB):
                 break
         return loudest
+
+
+def faster(crop: Float32[np.ndarray, " sample"], samples: int) -> Float32[np.ndarray, " {samples}"]:
+    """Returns a crop in ``samples`` samples: faster and higher, or slower and lower."""
+    if len(crop) == samples:
+        return crop
+    resampled = soxr.resample(crop, len(crop), samples)[:samples]
+    return np.pad(resampled, (0, samples - len(resampled)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +132,7 @@ class SpeakersData(SceneFields):
         per speaker each; or a store that was made of such a folder. Several are given as ``A,B``:
         if any of them is divided, the speakers of those that are not are all trained on.
       eval_root: holds other speakers to hold out, in place of some of ``root``.
+      speed: share by which voices that are trained on may be faster or slower; see `Speakers`.
     """
 
     root: str = ""
@@ -123,12 +141,15 @@ class SpeakersData(SceneFields):
     sample_rate: int = 8000
     crop_seconds: float = 0.5
     workers: int = 1
+    speed: float = 0.0
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yields the fields that cannot be, and what they must be."""
         yield from fields.positive(self, "sample_rate", "crop_seconds", "workers")
         if self.sources < 2:
             yield "sources", "must be at least 2"
+        if not 0 <= self.speed <= 0.5:
+            yield "speed", "must be from 0 to 0.5"
         yield from self.scene_problems()
 
     def open(self, held_out: HeldOut | None = None) -> Data:
@@ -158,7 +179,9 @@ class SpeakersData(SceneFields):
 
     def _mixtures(self, recordings: Recordings, samples: int, *, active: bool) -> Mixtures:
         form = {"sample_rate": self.sample_rate, "samples": samples, "sources": self.sources}
-        return self.scenes(Speakers(recordings, active=active, **form), self.sample_rate)
+        speed = 0.0 if active else self.speed
+        mixtures = Speakers(recordings, active=active, speed=speed, **form)
+        return self.scenes(mixtures, self.sample_rate)
 
     def _sides(self, held_out: HeldOut | None) -> dict[str, Recordings]:
         """Returns the recordings of each of `SIDES` by speaker, and prints who is held out."""

@@ -30,7 +30,7 @@ def export(params: Any, config: dict[str, Any], workdir: Path, folder: Path, car
       card: what is to be known of the model, as JSON: its ``step`` and ``score``, and the rest.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {name: np.asarray(array, np.float16) for name, array in _flat(params).items()}
+    arrays = {name: np.asarray(array, np.float16) for name, array in flat(params).items()}
     np.savez_compressed(folder / PARAMETERS, **arrays)  # type: ignore[arg-type]
     data = {k: v for k, v in config["data"].items() if k not in ("root", "eval_root")}
     (folder / CONFIG).write_text(json.dumps({**config, "data": data}, indent=2) + "\n")
@@ -47,7 +47,7 @@ def read(folder: Path, like: Any) -> tuple[Any, int, float | None]:
     try:
         with open(folder / PARAMETERS, "rb") as opened, np.load(opened) as file:
             arrays = {name: file[name] for name in file.files}
-        wanted = _flat(like)
+        wanted = flat(like)
         if {n: x.shape for n, x in wanted.items()} != {n: x.shape for n, x in arrays.items()}:
             raise ValueError("it holds another model than config.json describes")
     except DAMAGE as error:
@@ -61,7 +61,7 @@ def read(folder: Path, like: Any) -> tuple[Any, int, float | None]:
     return jax.tree.unflatten(jax.tree.structure(like), params), step, score
 
 
-def _flat(params: Any) -> dict[str, Any]:
+def flat(params: Any) -> dict[str, Any]:
     """Returns arrays by names such as ``params/encoder/input/kernel``, in the order of the tree."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in leaves}

@@ -37,6 +37,7 @@ from audioslots_jax.training import optimizers
 from audioslots_jax.training.checkpoints import Checkpoints, Window
 from audioslots_jax.training.flops import training_flops
 from audioslots_jax.training.settings import check, complete
+from audioslots_jax.training.start import start_from
 from audioslots_jax.training.state import TrainState, init_state
 from audioslots_jax.training.step import Task, make_task, train_step, training_samples
 from audioslots_jax.training.workdir import claim, remembered
@@ -86,6 +87,10 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     of_state = meshes.of_state(config.mesh, mesh, jax.eval_shape(init))
     init_on_mesh = jax.jit(init, out_shardings=of_state)
 
+    def first_state() -> TrainState:
+        state, model = init_on_mesh(), config.train.start_from
+        return together(lambda: start_from(state, model)) if model else state
+
     def step_once(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         learning_rate = schedule(state.step)
         state, values = train_step(
@@ -108,7 +113,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     checkpoints = Checkpoints(workdir / CHECKPOINTS, config.train.keep_checkpoints)
     restored = checkpoints.restore(jax.eval_shape(init_on_mesh))
     # The window holds the values of the steps since the last line of metrics.
-    state, window = restored or (init_on_mesh(), [])
+    state, window = restored or (first_state(), [])
     first_step, last_step = int(state.step) + 1, config.train.steps
 
     batches = stream(

@@ -67,6 +67,8 @@ class Train:
 
     Attributes:
       steps: of the whole training.
+      start_from: a model whose parameters this one begins with, see `start_from`; who was trained
+        on there may be held out here. Empty for new parameters.
       batch_size: rows of a batch, on all devices together.
       learning_rate: after the warm-up.
       warmup_steps: in which it rises from 0.
@@ -82,6 +84,7 @@ class Train:
     """
 
     steps: int = 300_000
+    start_from: str = ""
     batch_size: int = 64
     learning_rate: float = 2e-4
     warmup_steps: int = 2500

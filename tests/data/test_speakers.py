@@ -47,6 +47,22 @@ def test_active_crops_avoid_pauses(tmp_path):
     assert silent(active=True) == 0
 
 
+def test_speed_changes_pitch_and_what_is_held_out_keeps_its_own(tmp_path):
+    for speaker in "abcdef":
+        write(tmp_path / speaker / "tone.wav", tone(4.0, 8000, 600))
+
+    def hertz(side, **fields):
+        data = SpeakersData(root=str(tmp_path), crop_seconds=1.0, **fields).open()
+        sources = getattr(data, side).batch(0, 0, range(40), 40).sources
+        return np.abs(np.fft.rfft(sources * np.hanning(8000))).argmax(-1)
+
+    changed = hertz("train", speed=0.2)
+    assert 480 <= changed.min() < 520
+    assert 680 < changed.max() <= 720
+    assert np.ptp(changed, axis=1).max() > 50  # each source has a speed of its own
+    assert set(hertz("validation", speed=0.2).flat) == set(hertz("train").flat) == {600}
+
+
 def test_a_file_lost_during_training_is_replaced(folder):
     recordings, _ = scan(folder, **SCAN)
     # One recording is enough for a crop, or both are joined.
