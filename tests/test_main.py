@@ -84,8 +84,10 @@ def test_a_run_leaves_what_it_promises(uninterrupted):
         np.testing.assert_allclose(both, wavs["mixture.wav"][0], atol=1e-4)
 
 
-def test_tensorboard_shows_scalars_picture_and_audio(uninterrupted):
+def test_tensorboard_shows_what_a_run_is_and_does(uninterrupted):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
+    from tensorboard.util import tensor_util
 
     events = EventAccumulator(str(uninterrupted[0]), size_guidance={"tensors": 0})
     events.Reload()
@@ -94,7 +96,20 @@ def test_tensorboard_shows_scalars_picture_and_audio(uninterrupted):
     assert kinds["eval/si_snri"] == kinds["train/loss"] == "scalars"
     assert kinds["speed/steps_per_second"] == kinds["speed/input_wait"] == "scalars"
     assert kinds["separated"] == "images"
-    assert kinds["1/mixture"] == kinds["1/estimate_2"] == "audio"
+    assert kinds["mixture_1/mixture"] == kinds["mixture_1/estimate_2"] == "audio"
+    assert kinds["slots/norm_1"] == kinds["slots/usage_2"] == "histograms"
+    buckets = [
+        tensor_util.make_ndarray(events.Tensors(f"slots/usage_{i}")[-1].tensor_proto)
+        for i in (1, 2)
+    ]
+    assert buckets[0][0, 0] + buckets[1][-1, 1] == pytest.approx(
+        1, abs=1e-3
+    )  # what one slot leaves, the other has
+    text = tensor_util.make_ndarray(events.Tensors("config")[0].tensor_proto).item().decode()
+    assert f"| train.steps | {STEPS} |" in text
+    content = plugins["_hparams_/session_start_info"].plugin_data.content
+    compared = metadata.parse_session_start_info_plugin_data(content).hparams
+    assert compared["train.steps"].number_value == STEPS
     assert [event.step for event in events.Tensors("eval/si_snri")] == [20, 40, 60]
 
 

@@ -20,6 +20,7 @@ from audioslots_jax.models import Magnitudes
 from audioslots_jax.objectives import Objectives
 from audioslots_jax.objectives.matched import taken
 from audioslots_jax.objectives.matched_snr import pairwise_negative_snr
+from audioslots_jax.progress import progress
 from audioslots_jax.reports.examples import Examples
 from audioslots_jax.separator import Estimates, Separator
 
@@ -63,7 +64,7 @@ class Separation:
         """Returns the scores of every mixture."""
         estimates = self.separator(params, batch.mixture)
         loss = self._loss(params, batch, estimates)
-        return scored(self.separator, batch, estimates.waveforms, estimates.magnitudes, loss)
+        return scored(self.separator, batch, estimates, loss)
 
     def _loss(self, params: Any, batch: Batch, estimates: Estimates) -> Float[Array, " batch"]:
         """Returns the loss that needs sources, if there is one; else that of mixtures alone."""
@@ -96,8 +97,12 @@ class Autoencoder:
         loss = self.objectives(estimates, alone).reshape(batch.present.shape).mean(axis=1)
         shape = (*batch.present.shape, *estimates.magnitudes.shape[2:])
         magnitudes = estimates.magnitudes.reshape(shape)
-        waveforms = self.separator.unmix(batch.mixture, Magnitudes(magnitudes))
-        return scored(self.separator, batch, waveforms, magnitudes, loss)
+        joined = estimates._replace(
+            waveforms=self.separator.unmix(batch.mixture, Magnitudes(magnitudes)),
+            magnitudes=magnitudes,
+            slots=estimates.slots.reshape(*batch.present.shape, -1),
+        )
+        return scored(self.separator, batch, joined, loss)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,22 +177,23 @@ def si_snr_scores(
 
 
 def scored(
-    separator: Separator,
-    batch: Batch,
-    waveforms: Float[Array, "batch slot sample"],
-    magnitudes: Float[Array, "batch slot frequency time"],
-    loss: Float[Array, " batch"],
+    separator: Separator, batch: Batch, estimates: Estimates, loss: Float[Array, " batch"]
 ) -> Evaluation:
     """Returns SI-SNRi, SI-SNR and loss, and the estimates in the order of the sources."""
-    front_end = separator.front_end
+    front_end, waveforms = separator.front_end, estimates.waveforms
     improvement, absolute, order = si_snr_scores(batch, waveforms)
+    energy = jnp.sum(jnp.square(waveforms), axis=-1)
     examples = Examples(
         mixture=batch.mixture,
         sources=batch.sources,
         estimates=jnp.take_along_axis(waveforms, order[:, :, None], axis=1),
         mixture_spectrogram=front_end.magnitudes(batch.mixture),
         source_spectrograms=front_end.magnitudes(batch.sources),
-        estimated_spectrograms=jnp.take_along_axis(magnitudes, order[:, :, None, None], axis=1),
+        estimated_spectrograms=jnp.take_along_axis(
+            estimates.magnitudes, order[:, :, None, None], axis=1
+        ),
+        slots=estimates.slots,
+        usage=energy / jnp.maximum(jnp.sum(energy, axis=1, keepdims=True), 1e-12),
     )
     return Evaluation((improvement, absolute, loss), examples)
 
@@ -226,7 +232,9 @@ def evaluate(
     for names, evaluator in evaluators.items():
         own: list[Examples] = []
         values: list[tuple[np.ndarray, ...]] = []
-        for batch in batches:
+        # The time of the first batch is that of compiling.
+        bar = progress(batches, desc=f"scoring {names[0]}", unit="batch", leave=False, delay=2)
+        for batch in bar:
             evaluation = evaluator(batch)
             values.append(jax.device_get(evaluation.values))
             # Waveforms and spectrograms are large; only those that will be shown leave the device.

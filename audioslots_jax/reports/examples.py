@@ -11,6 +11,8 @@ class Examples(NamedTuple):
     Attributes:
       mixture, sources, estimates: waveforms; estimates are in the order of the sources.
       mixture_spectrogram, source_spectrograms, estimated_spectrograms: compressed magnitudes.
+      slots: source embeddings, in an order that the sources do not change.
+      usage: energy of each of these slots over that of all, in [0, 1].
     """
 
     mixture: Float[Any, "batch sample"]
@@ -19,3 +21,5 @@ class Examples(NamedTuple):
     mixture_spectrogram: Float[Any, "batch frequency time"]
     source_spectrograms: Float[Any, "batch source frequency time"]
     estimated_spectrograms: Float[Any, "batch source frequency time"]
+    slots: Float[Any, "batch slot embedding"]
+    usage: Float[Any, "batch slot"]

@@ -14,7 +14,7 @@ from audioslots_jax.progress import progress
 from audioslots_jax.reports import pictures
 from audioslots_jax.reports.examples import Examples
 from audioslots_jax.reports.metrics_file import MetricsFile
-from audioslots_jax.reports.tensorboard import Nothing, open_events
+from audioslots_jax.reports.tensorboard import Nothing, describe, histograms, open_events
 
 Scores = Mapping[str, float]
 
@@ -34,6 +34,8 @@ class Report:
         self._metrics = MetricsFile(workdir / "metrics.jsonl", resumed_at=done)
         self._speed = MetricsFile(workdir / "speed.jsonl", resumed_at=done)
         self._events = open_events(workdir)
+        if not done:
+            describe(self._events, config)
         total = config.train.steps
         self._bar = progress(total=total, initial=done, unit="step", dynamic_ncols=True)
         self._shown = {"loss": "-"}
@@ -79,8 +81,11 @@ class Report:
             png = pictures.png(figure)
             self._events.write_images(step, {"separated": pictures.pixels(png)[None]})
             write_atomically(self._workdir / "separated.png", png)
+            self._events.write_histograms(step, histograms(examples))
         for number, sounds in self._sounds(examples):
-            clipped = {f"{number}/{n}": np.clip(x, -1, 1)[None, :, None] for n, x in sounds.items()}
+            clipped = {
+                f"mixture_{number}/{n}": np.clip(x, -1, 1)[None, :, None] for n, x in sounds.items()
+            }
             self._events.write_audios(step, clipped, sample_rate=self._config.data.sample_rate)
 
     def sync(self) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from audioslots_jax.evaluation.evaluators import (
     evaluate,
     held_out_batches,
 )
+from audioslots_jax.progress import waiting
 from audioslots_jax.reports.examples import Examples
 from audioslots_jax.reports.report import open_report
 from audioslots_jax.training import optimizers
@@ -111,9 +113,10 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     }
 
     checkpoints = Checkpoints(workdir / CHECKPOINTS, config.train.keep_checkpoints)
-    restored = checkpoints.restore(jax.eval_shape(init_on_mesh))
-    # The window holds the values of the steps since the last line of metrics.
-    state, window = restored or (first_state(), [])
+    with waiting("making or restoring the parameters"):
+        restored = checkpoints.restore(jax.eval_shape(init_on_mesh))
+        # The window holds the values of the steps since the last line of metrics.
+        state, window = restored or (first_state(), [])
     first_step, last_step = int(state.step) + 1, config.train.steps
 
     batches = stream(
@@ -151,7 +154,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         for step in range(first_step, last_step + 1):
             with throughput.waiting():
                 own_rows = next(batches)
-            with trace.step(step):
+            compiles = waiting("compiling the step") if step == first_step else nullcontext()
+            with trace.step(step), compiles:
                 state, values = step_fn(state, meshes.place(own_rows, mesh))
             in_flight.append((step, values))
 
