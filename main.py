@@ -21,6 +21,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from audioslots_jax.devices.memory import keep_freed_memory
 from audioslots_jax.errors import Preempted, UserError
 from audioslots_jax.flags import parse
 
@@ -46,6 +47,7 @@ CACHE = Path.home() / ".cache" / "audioslots_jax" / "xla"
 def main(argv: list[str]) -> None:
     """Runs the experiment of the flags."""
     logging.set_verbosity(logging.ERROR)
+    keep_freed_memory()
 
     import jax
 
