@@ -24,6 +24,7 @@ FLOORS = [
     {"reports"},
     {"inference"},
     {"evaluation"},
+    {"lens"},
     {"training"},
     {"doctor"},
     {"cli", "__init__"},

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int
+from jaxtyping import Array, Bool, Float, Float32, Int
 
 from audioslots_jax.audio import order_like, permuted_si_snr, si_snr_improvement, split
 from audioslots_jax.audio.chunks import difference
@@ -68,14 +68,15 @@ def _score(
     targets, chunks = (
         jnp.swapaxes(split(x, chunk, chunk), 0, 1) for x in (sources, estimates[permutation])
     )
-    return Scores(scores, improvement, permutation, swapped(chunks, targets))
+    swaps = jnp.sum(swapped(chunks, targets).astype(jnp.int32))
+    return Scores(scores, improvement, permutation, swaps)
 
 
 def swapped(
     chunks: Float[Array, "chunk source length"], targets: Float[Array, "chunk source length"]
-) -> Int[Array, ""]:
-    """Returns the number of chunks whose waveforms fit the targets better in another order."""
+) -> Bool[Array, " chunk"]:
+    """Returns which chunks have waveforms that fit the targets better in another order."""
     costs = difference(targets, chunks)
     best = jnp.take_along_axis(costs, order_like(chunks, targets)[:, :, None], axis=2)
-    worse = jnp.trace(costs, axis1=1, axis2=2) > jnp.sum(best, axis=(1, 2))
-    return jnp.sum(worse.astype(jnp.int32))
+    worse: Array = jnp.trace(costs, axis1=1, axis2=2) > jnp.sum(best, axis=(1, 2))
+    return worse
