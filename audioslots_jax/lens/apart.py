@@ -2,35 +2,16 @@
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Float
 
-from audioslots_jax.audio import order_like, split
 from audioslots_jax.audio.chunks import count
 from audioslots_jax.data.batch import Whole
-from audioslots_jax.evaluation.scores import Scores, score, swapped
+from audioslots_jax.evaluation.scores import Scores, score
 from audioslots_jax.evaluation.whole import FEWEST
 from audioslots_jax.inference.presence import Presences
 from audioslots_jax.inference.recordings import RecordingSeparator
 from audioslots_jax.inference.trace import Joined, Trace
-
-
-class Truth(NamedTuple):
-    """How estimates compare with the true sources.
-
-    Attributes:
-      scores: of the whole mixture.
-      held: the source that the estimate of each source holds in each chunk.
-      swapped: the chunks in which that is another one.
-      seconds: length of these chunks.
-    """
-
-    scores: Scores
-    held: Int[np.ndarray, "chunk source"]
-    swapped: Bool[np.ndarray, " chunk"]
-    seconds: float
 
 
 class Apart(NamedTuple):
@@ -43,7 +24,8 @@ class Apart(NamedTuple):
         known.
       probabilities: of the slots to hold a source, where the model says it.
       joined: the chunks, with all the model's slots.
-      truth: if it is known.
+      scores: if the truth is known.
+      score_seconds: length of the chunks in which scores look for swaps.
     """
 
     model: str
@@ -51,7 +33,8 @@ class Apart(NamedTuple):
     estimates: Float[np.ndarray, "slot sample"]
     probabilities: list[float] | None
     joined: Joined
-    truth: Truth | None = None
+    scores: Scores | None = None
+    score_seconds: float = 0.0
 
 
 def take_apart(model: str, separator: RecordingSeparator, whole: Whole, sample_rate: int) -> Apart:
@@ -64,19 +47,17 @@ def take_apart(model: str, separator: RecordingSeparator, whole: Whole, sample_r
     blocks = separator.stream([whole.mixture[None]], sample_rate, whole.name, presences, trace)
     estimates = np.concatenate(list(blocks), axis=-1)[:, 0]
     slots = list(range(len(estimates)))
-    truth = None
+    scores, chunk = None, round(separator.crop * sample_rate / separator.sample_rate)
     heard = len(whole.sources) and np.all(np.any(whole.sources, axis=1))
     if heard and FEWEST <= len(whole.sources) <= len(estimates):
-        chunk = round(separator.crop * sample_rate / separator.sample_rate)
         scores = score(whole, estimates, chunk)
+        scores = scores._replace(held=scores.held[: -(-len(whole.mixture) // chunk)])
         matched = [int(slot) for slot in scores.permutation]
-        held, wrong = voices(whole.sources, estimates[matched], chunk)
-        truth = Truth(scores, held, wrong, chunk / sample_rate)
         slots = matched + [slot for slot in slots if slot not in matched]
     probabilities = [float(presences.probabilities[slot]) for slot in slots]
     return Apart(
         model, slots, estimates[slots], probabilities if separator.counts else None,
-        joined(separator, trace, len(whole.mixture) / sample_rate), truth,
+        joined(separator, trace, len(whole.mixture) / sample_rate), scores, chunk / sample_rate,
     )  # fmt: skip
 
 
@@ -85,23 +66,3 @@ def joined(separator: RecordingSeparator, trace: Trace, seconds: float) -> Joine
     samples = round(seconds * separator.sample_rate)
     chunks = count(samples, separator.chunk, separator.hop)
     return trace.joined(chunks, separator.hop / separator.sample_rate)
-
-
-def voices(
-    sources: Float32[np.ndarray, "source sample"],
-    estimates: Float32[np.ndarray, "source sample"],
-    chunk: int,
-) -> tuple[Int[np.ndarray, "chunk source"], Bool[np.ndarray, " chunk"]]:
-    """Returns the source that each estimate holds in chunks of so many samples, and swaps.
-
-    As swaps are counted in scores, it is another source than the estimate's own only where all
-    estimates would fit better in another order.
-    """
-    targets, chunks = (
-        np.swapaxes(np.asarray(split(jnp.asarray(x), chunk, chunk)), 0, 1)
-        for x in (sources, estimates)
-    )
-    wrong = np.asarray(jax.jit(swapped)(chunks, targets))
-    order = np.asarray(jax.jit(order_like)(chunks, targets))  # of estimates, by source
-    own = np.arange(len(sources))
-    return np.where(wrong[:, None], np.argsort(order, axis=1), own), wrong

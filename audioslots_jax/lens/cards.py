@@ -110,8 +110,8 @@ def _slot_label(apart: Apart, number: int) -> str:
 def _facts(apart: Apart) -> list[str]:
     """Returns what is known of a mixture in sentences; those that use the truth say so."""
     model, facts = f"{apart.model}: " if apart.model else "", []
-    if apart.truth is not None:
-        each = apart.truth.scores.si_snri
+    if apart.scores is not None:
+        each = apart.scores.si_snri
         by_source = ", ".join(f"{value:.1f}" for value in each)
         facts.append(
             f"{model}SI-SNRi against the truth {np.mean(each):.1f} dB (by source: {by_source})"
@@ -143,13 +143,13 @@ def _strips(apart: Apart, seconds: float) -> list[Strip]:
                 summary + ".",
             )
         )
-    if apart.truth is not None:
-        held, wrong = apart.truth.held, apart.truth.swapped
+    if apart.scores is not None:
+        held, wrong = np.asarray(apart.scores.held), apart.scores.swapped
         told = f"{wrong.sum()} of {len(wrong)} chunks are swapped, by the truth"
-        summary = told + _at(np.flatnonzero(wrong) * apart.truth.seconds)
+        summary = told + _at(np.flatnonzero(wrong) * apart.score_seconds)
         sources = held.shape[1]
         shown = _columns(np.concatenate([wrong[:, None].astype(int), 2 + held], axis=1),
-                         apart.truth.seconds, seconds)  # fmt: skip
+                         apart.score_seconds, seconds)  # fmt: skip
         colours = (LIGHT, RED, *_colours(sources))
         names = [_slot_label(apart, row) for row in range(sources)]
         strips.append(

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,9 +119,12 @@ def read_whole(folder: Path, name: str) -> Whole:
     return Whole(name, mixture, np.stack(heard) if heard else np.zeros((0, len(mixture)), "f"))
 
 
-def ranked(scores: Sequence[float]) -> list[tuple[str, int]]:
-    """Returns titles and indices of the worst, the median and the best; of all, if they are few."""
-    order = [int(index) for index in np.argsort(scores, kind="stable")]
+def ranked(scores: Mapping[int, float]) -> list[tuple[str, int]]:
+    """Returns titles and numbers of the worst, the median and the best; of all, if they are few.
+
+    Scores come by the number of their mixture.
+    """
+    order = sorted(scores, key=lambda index: scores[index])
     if len(order) <= len(RANKS):
         return [(f"Mixture {index + 1}", index) for index in order]
     places = (0, len(order) // 2, -1)

@@ -18,7 +18,6 @@ from audioslots_jax.lens.apart import Apart, joined
 from audioslots_jax.lens.cards import card
 from audioslots_jax.lens.page import Section, render
 from audioslots_jax.lens.runs import where_slots_look
-from audioslots_jax.lens.sections import drift
 from audioslots_jax.lens.sounds import page_rate, resample
 
 LONGEST = 1800.0  # seconds of a recording that a page holds
@@ -98,6 +97,8 @@ def _apart(model: Model, separated: SeparatedFile, trace: Trace) -> Apart:
 
 
 def _sections(path: Path, models: Sequence[Model], made: Sequence[Apart]) -> list[Section]:
+    from audioslots_jax.lens.embeddings import over_time  # and scikit-learn, for a second
+
     mixture, rate, seconds = heard(path)
     facts = ["No truth is known of it, so there are no scores"]
     if seconds > LONGEST:
@@ -109,7 +110,7 @@ def _sections(path: Path, models: Sequence[Model], made: Sequence[Apart]) -> lis
         at_rate = resample(mixture, rate, model.separator.sample_rate).astype(np.float32)
         title = f"{name}, {model.name}" if model.name else name
         names = [f"slot {slot + 1}" for slot in apart.slots]
-        clouds = drift(apart.joined, apart.slots, names) if apart.slots else None
+        clouds = over_time(apart.joined, apart.slots, names) if apart.slots else None
         found = [where_slots_look(model.separator, [(title, at_rate)]), clouds]
         suffix = f": {title}" if len(models) > 1 else ""
         parts += [part._replace(title=part.title + suffix) for part in found if part]

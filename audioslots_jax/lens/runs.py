@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ from audioslots_jax.lens import history, mixtures, sections
 from audioslots_jax.lens.apart import Apart, take_apart
 from audioslots_jax.lens.attention import Looks, looks
 from audioslots_jax.lens.cards import Card, card
-from audioslots_jax.lens.held_out import crops
+from audioslots_jax.lens.held_out import Crops, crops
 from audioslots_jax.lens.mixtures import HeldOut, Listed
 from audioslots_jax.lens.page import Section, Table, render
 from audioslots_jax.progress import progress
 from audioslots_jax.workdir import differences, read_data
 
+SHOWN = 3  # mixtures, where none has a score
 AUTOENCODER = "It is an autoencoder, which takes nothing apart, so there is nothing to hear."
 
 
@@ -61,25 +63,26 @@ def run_page(workdir: Path) -> bytes:
       UserError: if it is no run, or damaged.
     """
     run = open_runs([workdir])[0]
-    facts = [run.fact]
-    parts = [sections.training({run.name: history.read(workdir)})]
     if run.separator.separator.slots == 1:
-        return render(run.name, [*facts, AUTOENCODER], [part for part in parts if part])
+        curves = sections.training({run.name: history.read(workdir)})
+        return render(run.name, [run.fact, AUTOENCODER], [curves] if curves else [])
     held_out, problem = _open(run)
-    facts += problem
     listed = _listed(run, held_out)
-    if listed is not None:
-        chosen = _chosen([run], listed)
-        parts.append(_to_hear(listed, chosen, run.separator.sample_rate))
-        parts.append(where_slots_look(run.separator, [
-            (title, listed.wholes[index].mixture) for title, index, _ in chosen
-        ]))  # fmt: skip
-    if held_out is not None:
-        count = int(run.separator.config.get("eval", {}).get("mixtures", 0))
-        made = crops(run.separator, held_out.crops, count) if count else None
+    # What XLA compiles and what Matplotlib draws are done side by side.
+    with ThreadPoolExecutor(1) as background:
+        looked_at = background.submit(_crops, run, held_out)
+        chosen = background.submit(_chosen, [run], listed) if listed else None
+        curves = sections.training({run.name: history.read(workdir)})
+        from audioslots_jax.lens import embeddings  # and scikit-learn, which takes a second
+
+        made = looked_at.result()
+        about: list[Section | None] = []
         if made is not None:
-            parts += [sections.failures(made), sections.embeddings(made), sections.counting(made)]
-    return render(run.name, facts, [part for part in parts if part])
+            about = [sections.failures(made), embeddings.by_source(made)]
+            about.append(sections.counting(made))
+        heard = _to_hear([run], listed, chosen.result()) if listed and chosen else []
+    parts = [curves, *heard, *about]
+    return render(run.name, [run.fact, *problem], [part for part in parts if part])
 
 
 def comparison_page(workdirs: Sequence[Path]) -> bytes:
@@ -102,7 +105,7 @@ def comparison_page(workdirs: Sequence[Path]) -> bytes:
         listed = _listed(apart[0], held_out)
         if listed is not None:
             chosen = _chosen(apart, listed)
-            parts.append(_to_hear(listed, chosen, apart[0].separator.sample_rate))
+            parts += _to_hear(apart, listed, chosen)
         first = read_data(apart[0].workdir)
         facts += [
             f"{run.name} was trained on other recordings than {apart[0].name}, whose mixtures are "
@@ -150,6 +153,12 @@ def _listed(run: Run, held_out: HeldOut | None) -> Listed | None:
     return found or mixtures.left(run.workdir)
 
 
+def _crops(run: Run, held_out: HeldOut | None) -> Crops | None:
+    """Returns what the run makes of its held-out crops, as many as the training looked at."""
+    count = int(run.separator.config.get("eval", {}).get("mixtures", 0))
+    return crops(run.separator, held_out.crops, count) if held_out and count else None
+
+
 def _chosen(runs: Sequence[Run], listed: Listed) -> list[tuple[str, int, list[Apart]]]:
     """Returns titles and indices of the mixtures to hear, and what each run makes of them."""
     rate, several = runs[0].separator.sample_rate, len(runs) > 1
@@ -162,9 +171,10 @@ def _chosen(runs: Sequence[Run], listed: Listed) -> list[tuple[str, int, list[Ap
     first = [apart(runs[0], i) for i in progress(indices, desc="lens", unit="mixture", leave=False)]
     titles = [*zip(listed.titles, indices, strict=False)]
     if not titles:
-        scored = [i for i in indices if first[i].truth is not None]
-        means = [float(np.mean(first[i].truth.scores.si_snri)) for i in scored]  # type: ignore[union-attr]
-        titles = [(title, scored[place]) for title, place in mixtures.ranked(means)]
+        means = {
+            i: float(np.mean(made.scores.si_snri)) for i, made in enumerate(first) if made.scores
+        }
+        titles = mixtures.ranked(means) or [(f"Mixture {i + 1}", i) for i in indices[:SHOWN]]
     return [
         (title, index, [first[index], *(apart(run, index) for run in runs[1:])])
         for title, index in titles
@@ -172,16 +182,22 @@ def _chosen(runs: Sequence[Run], listed: Listed) -> list[tuple[str, int, list[Ap
 
 
 def _to_hear(
-    listed: Listed, chosen: Sequence[tuple[str, int, list[Apart]]], sample_rate: int
-) -> Section:
+    runs: Sequence[Run], listed: Listed, chosen: Sequence[tuple[str, int, list[Apart]]]
+) -> list[Section]:
+    """Returns the mixtures to hear and, of a single run, where its slots look in them."""
     cards: list[Card] = []
+    rate = runs[0].separator.sample_rate
     for title, index, models in chosen:
         whole = listed.wholes[index]
         names = listed.names[index] if index < len(listed.names) else ()
         known = names if len(names) == len(whole.sources) else ()
         heading = f"{title}: {whole.name}" if whole.name != title.lower() else title
-        cards.append(card(heading, [], whole.mixture, whole.sources, known, models, sample_rate))
-    return Section("Listen", [listed.origin], cards=cards)
+        cards.append(card(heading, [], whole.mixture, whole.sources, known, models, rate))
+    parts = [Section("Listen", [listed.origin], cards=cards)]
+    if len(runs) == 1:
+        heard = [(title, listed.wholes[index].mixture) for title, index, _ in chosen]
+        parts.append(where_slots_look(runs[0].separator, heard))
+    return parts
 
 
 def _what_differs(runs: Sequence[Run]) -> Section:
