@@ -40,17 +40,14 @@ flags.mark_flags_as_required(["config", "workdir"])
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-CACHE = Path.home() / ".cache" / "audioslots_jax" / "xla"
-
 
 def main(argv: list[str]) -> None:
     """Runs the experiment of the flags."""
     logging.set_verbosity(logging.ERROR)
 
-    import jax
+    from audioslots_jax.compilation import keep_compiled
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(CACHE))
+    keep_compiled()
     try:
         if len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}; flags start with --.")

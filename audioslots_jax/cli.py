@@ -146,8 +146,10 @@ def _lens(arguments: argparse.Namespace) -> int:
     from absl import logging
 
     from audioslots_jax import lens
+    from audioslots_jax.compilation import keep_compiled
 
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
+    keep_compiled()
     output = arguments.output.expanduser()
     if output.is_dir():
         raise UserError(f"--output {output} is a folder; name a file in it, such as page.html.")

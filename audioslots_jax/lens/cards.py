@@ -86,7 +86,7 @@ def card(
     for number in range(most):
         row = []
         if number < len(sources):
-            who = f": {names[number]}" if number < len(names) else ""
+            who = f": speaker {names[number]}" if number < len(names) else ""
             row.append(track(f"truth {number + 1}{who}", sources[number]))
         for apart in models:
             if number < len(apart.slots):
@@ -134,7 +134,7 @@ def _strips(apart: Apart, seconds: float) -> list[Strip]:
         shown = _columns(np.concatenate([np.arange(len(order))[:, None] % 2, 2 + order], axis=1),
                          hop, seconds)  # fmt: skip
         colours = (LIGHT, DARK, *_colours(slots))
-        names = [_slot_label(apart, row) for row in range(len(apart.slots))]
+        names = [f"slot {slot + 1}" for slot in apart.slots]
         strips.append(
             Strip(
                 f"{model}joints of chunks (top), and the network's slot in {', '.join(names)}",
@@ -151,7 +151,7 @@ def _strips(apart: Apart, seconds: float) -> list[Strip]:
         shown = _columns(np.concatenate([wrong[:, None].astype(int), 2 + held], axis=1),
                          apart.score_seconds, seconds)  # fmt: skip
         colours = (LIGHT, RED, *_colours(sources))
-        names = [_slot_label(apart, row) for row in range(sources)]
+        names = [f"slot {slot + 1}" for slot in apart.slots[:sources]]
         strips.append(
             Strip(
                 f"{model}swaps (top, red), and the true voice in {', '.join(names)}",

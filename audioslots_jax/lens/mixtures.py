@@ -19,7 +19,7 @@ from audioslots_jax.evaluation.whole import EVALUATION
 from audioslots_jax.inference.recordings import RecordingSeparator
 from audioslots_jax.workdir import read_data
 
-CANDIDATES = 9  # whole mixtures, of which the worst, the median and the best are shown
+CANDIDATES = 5  # whole mixtures, of which the worst, the median and the best are shown
 RANKS = ("worst", "median", "best")
 
 
@@ -94,12 +94,12 @@ def evaluated(workdir: Path) -> Listed | None:
     return Listed(wholes, [], [rank.capitalize() for rank in RANKS], origin) if wholes else None
 
 
-def left(workdir: Path) -> Listed | None:
-    """Returns the held-out crops that the training left, if it did."""
+def left(workdir: Path) -> Listed:
+    """Returns the held-out crops that the training left, if any."""
     folders = sorted(path.parent for path in (workdir / "separated").glob("*/mixture.wav"))
     wholes = [read_whole(folder, f"mixture {folder.name}") for folder in folders]
     origin = "These are the held-out crops that the training left in the run's folder."
-    return Listed(wholes, [], [], origin) if wholes else None
+    return Listed(wholes, [], [], origin)
 
 
 def read_whole(folder: Path, name: str) -> Whole:

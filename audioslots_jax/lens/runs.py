@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from audioslots_jax.data.batch import Whole
 from audioslots_jax.errors import UserError
 from audioslots_jax.inference.recordings import RecordingSeparator, load
 from audioslots_jax.lens import history, mixtures, sections
@@ -71,7 +73,8 @@ def run_page(workdir: Path) -> bytes:
     # What XLA compiles and what Matplotlib draws are done side by side.
     with ThreadPoolExecutor(1) as background:
         looked_at = background.submit(_crops, run, held_out)
-        chosen = background.submit(_chosen, [run], listed) if listed else None
+        chosen = background.submit(_chosen, [run], listed)
+        looked = background.submit(lambda: _looked(run, chosen.result()))
         curves = sections.training({run.name: history.read(workdir)})
         from audioslots_jax.lens import embeddings  # and scikit-learn, which takes a second
 
@@ -80,8 +83,8 @@ def run_page(workdir: Path) -> bytes:
         if made is not None:
             about = [sections.failures(made), embeddings.by_source(made)]
             about.append(sections.counting(made))
-        heard = _to_hear([run], listed, chosen.result()) if listed and chosen else []
-    parts = [curves, *heard, *about]
+        heard = _to_hear(run, listed, chosen.result())
+    parts = [curves, heard, looked.result(), *about]
     return render(run.name, [run.fact, *problem], [part for part in parts if part])
 
 
@@ -103,9 +106,7 @@ def comparison_page(workdirs: Sequence[Path]) -> bytes:
         held_out, problem = _open(apart[0])
         facts += problem
         listed = _listed(apart[0], held_out)
-        if listed is not None:
-            chosen = _chosen(apart, listed)
-            parts += _to_hear(apart, listed, chosen)
+        parts.append(_to_hear(apart[0], listed, _chosen(apart, listed)))
         first = read_data(apart[0].workdir)
         facts += [
             f"{run.name} was trained on other recordings than {apart[0].name}, whose mixtures are "
@@ -146,7 +147,8 @@ def _open(run: Run) -> tuple[HeldOut | None, list[str]]:
         return None, [f"The recordings of {run.name} cannot be used, so {what} ({error})"]
 
 
-def _listed(run: Run, held_out: HeldOut | None) -> Listed | None:
+def _listed(run: Run, held_out: HeldOut | None) -> Listed:
+    """Returns mixtures to hear: those of an evaluation, of the data, or what the training left."""
     found = mixtures.evaluated(run.workdir)
     if found is None and held_out is not None:
         found = mixtures.from_data(held_out)
@@ -159,16 +161,25 @@ def _crops(run: Run, held_out: HeldOut | None) -> Crops | None:
     return crops(run.separator, held_out.crops, count) if held_out and count else None
 
 
-def _chosen(runs: Sequence[Run], listed: Listed) -> list[tuple[str, int, list[Apart]]]:
-    """Returns titles and indices of the mixtures to hear, and what each run makes of them."""
+class Heard(NamedTuple):
+    """A mixture that is on the page: its title, and what each run makes of it."""
+
+    title: str
+    whole: Whole
+    names: tuple[str, ...]
+    apart: list[Apart]
+
+
+def _chosen(runs: Sequence[Run], listed: Listed) -> list[Heard]:
+    """Returns the mixtures to hear, taken apart by every run; the first one's scores rank them."""
     rate, several = runs[0].separator.sample_rate, len(runs) > 1
 
-    def apart(run: Run, index: int) -> Apart:
-        name = run.name if several else ""
-        return take_apart(name, run.separator, listed.wholes[index], rate)
+    def apart(run: Run, whole: Whole) -> Apart:
+        return take_apart(run.name if several else "", run.separator, whole, rate)
 
-    indices = range(len(listed.wholes))
-    first = [apart(runs[0], i) for i in progress(indices, desc="lens", unit="mixture", leave=False)]
+    bar = progress(listed.wholes, desc="taking apart", unit="mixture", leave=False)
+    first = [apart(runs[0], whole) for whole in bar]
+    indices = range(len(first))
     titles = [*zip(listed.titles, indices, strict=False)]
     if not titles:
         means = {
@@ -176,28 +187,28 @@ def _chosen(runs: Sequence[Run], listed: Listed) -> list[tuple[str, int, list[Ap
         }
         titles = mixtures.ranked(means) or [(f"Mixture {i + 1}", i) for i in indices[:SHOWN]]
     return [
-        (title, index, [first[index], *(apart(run, index) for run in runs[1:])])
-        for title, index in titles
-    ]
+        Heard(
+            title, listed.wholes[i], listed.names[i] if listed.names else (),
+            [first[i], *(apart(run, listed.wholes[i]) for run in runs[1:])],
+        )
+        for title, i in titles
+    ]  # fmt: skip
 
 
-def _to_hear(
-    runs: Sequence[Run], listed: Listed, chosen: Sequence[tuple[str, int, list[Apart]]]
-) -> list[Section]:
-    """Returns the mixtures to hear and, of a single run, where its slots look in them."""
+def _to_hear(run: Run, listed: Listed, chosen: Sequence[Heard]) -> Section | None:
+    """Returns the mixtures to hear; ``run`` is the one whose rate they have."""
     cards: list[Card] = []
-    rate = runs[0].separator.sample_rate
-    for title, index, models in chosen:
-        whole = listed.wholes[index]
-        names = listed.names[index] if index < len(listed.names) else ()
+    for title, whole, names, apart in chosen:
         known = names if len(names) == len(whole.sources) else ()
         heading = f"{title}: {whole.name}" if whole.name != title.lower() else title
-        cards.append(card(heading, [], whole.mixture, whole.sources, known, models, rate))
-    parts = [Section("Listen", [listed.origin], cards=cards)]
-    if len(runs) == 1:
-        heard = [(title, listed.wholes[index].mixture) for title, index, _ in chosen]
-        parts.append(where_slots_look(runs[0].separator, heard))
-    return parts
+        rate = run.separator.sample_rate
+        cards.append(card(heading, [], whole.mixture, whole.sources, known, apart, rate))
+    return Section("Listen", [listed.origin], cards=cards) if cards else None
+
+
+def _looked(run: Run, chosen: Sequence[Heard]) -> Section | None:
+    heard = [(mixture.title, mixture.whole.mixture) for mixture in chosen]
+    return where_slots_look(run.separator, heard) if heard else None
 
 
 def _what_differs(runs: Sequence[Run]) -> Section:
