@@ -21,7 +21,7 @@ from PIL import Image
 from tests.processes import ROOT, command, run
 
 STEPS = 60
-TABLE = 6  # lines that a training ends with
+TABLE = 6  # lines that a training ends with, before the one that names its page
 LONG = [f"--config.train.steps={STEPS}", "--config.train.checkpoint_every=7"]
 LONG += ["--config.train.eval_every=20", "--config.train.log_every=9"]
 
@@ -49,8 +49,10 @@ def parameters(workdir):
 
 def test_a_run_leaves_what_it_promises(uninterrupted):
     workdir, result = uninterrupted
-    title, *table = result.stdout.splitlines()[-TABLE:]
+    title, *table, page = result.stdout.splitlines()[-TABLE - 1 :]
     assert title == "held-out voices, 6 x 0.12 s"
+    assert page.startswith(f"{workdir}/lens.html ")
+    assert (workdir / "lens.html").read_bytes().count(b"<audio ") == 3 * 5
     shown = {name: float(value) for name, value in map(str.split, table)}
     assert list(shown) == ["si_snri", "si_snr", "loss", "oracle_si_snri", "oracle_si_snr"]
     assert "loss=" in result.stderr

@@ -41,10 +41,12 @@ class Crops(NamedTuple):
     @property
     def distances(self) -> Float[np.ndarray, " mixture"]:
         """Returns how far the two nearest pitches of each mixture are apart, in semitones."""
-        pitches = np.sort(12 * np.log2(np.where(self.present, self.pitches, np.nan)), axis=1)
-        gaps = np.where(np.isnan(pitches).sum(axis=1) == 0, np.diff(pitches).min(axis=1), np.nan)
-        several: np.ndarray = np.where(self.present.sum(axis=1) > 1, gaps, np.nan)
-        return several
+        octaves = np.log2(np.where(self.present, self.pitches, np.nan))
+        gaps = 12 * np.diff(np.sort(octaves, axis=1))  # what is NaN comes last
+        nearest = np.where(np.isnan(gaps), np.inf, gaps).min(axis=1)
+        unknown = np.any(self.present & np.isnan(self.pitches), axis=1)
+        known: np.ndarray = np.where(unknown | np.isinf(nearest), np.nan, nearest)
+        return known
 
 
 def crops(separator: RecordingSeparator, mixtures: Mixtures, count: int) -> Crops:

@@ -10,7 +10,12 @@ import websocket
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 MISSING = "needs Chromium: install your distribution's package `chromium`"
-KEYS = {" ": "Space", "ArrowLeft": "ArrowLeft", "ArrowRight": "ArrowRight", "ArrowDown": "ArrowDown"}
+KEYS = {
+    " ": "Space",
+    "ArrowLeft": "ArrowLeft",
+    "ArrowRight": "ArrowRight",
+    "ArrowDown": "ArrowDown",
+}
 
 
 def executable():

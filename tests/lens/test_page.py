@@ -119,7 +119,10 @@ def test_hostile_names_are_text(browser, run, tmp_path):
     noise = np.random.default_rng(0).normal(0, 0.1, RATE)
     soundfile.write(tmp_path / name, noise, RATE)
     lens.write(tmp_path / "page.html", lens.page([run, tmp_path / name]))
-    for path, shown in ((run / "lens.html", [*HOSTILE, run.name]), (tmp_path / "page.html", [name])):
+    for path, shown in (
+        (run / "lens.html", [*HOSTILE, run.name]),
+        (tmp_path / "page.html", [name]),
+    ):
         browser.open(path)
         text = browser.evaluate("document.body.innerText")
         for each in shown:
