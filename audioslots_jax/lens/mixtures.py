@@ -68,8 +68,8 @@ def from_data(held_out: HeldOut) -> Listed:
     if isinstance(held_out.longer, Named):
         names = [held_out.longer.names(HELD_OUT_SEED, i, 0, 1) for i in range(len(wholes))]
     origin = (
-        f"Of {CANDIDATES} held-out mixtures of {WHOLE_SECONDS:g} s, which training never drew "
-        "(those that chose the checkpoint), these are the worst, the median and the best."
+        f"Of {CANDIDATES} mixtures of {WHOLE_SECONDS:g} s of voices that training never drew (they "
+        "chose the checkpoint), these are the worst, the median and the best."
     )
     return Listed(wholes, names, [], origin)
 
