@@ -39,13 +39,18 @@ function move(card, seconds) {
   seek(card.current, Math.max(0, Math.min(seconds, card.seconds)));
 }
 
+// A pause may come before a player has begun, which is no mistake.
+function start(audio) {
+  audio.play().catch((error) => { if (error.name !== "AbortError") throw error; });
+}
+
 function choose(card, track) {
   if (track === card.current) return;
   const { paused, currentTime } = card.current;
   card.current.pause();
   card.current = track;
   seek(track, currentTime);
-  if (!paused) track.play();
+  if (!paused) start(track);
 }
 
 for (const card of cards) {
@@ -85,7 +90,7 @@ document.addEventListener("keydown", (event) => {
   const audio = active.current;
   const step = Math.max(active.seconds / 50, 0.1);
   if (event.key === " ") {
-    if (audio.paused) audio.play();
+    if (audio.paused) start(audio);
     else audio.pause();
   } else if (event.key === "ArrowLeft") move(active, audio.currentTime - step);
   else if (event.key === "ArrowRight") move(active, audio.currentTime + step);
