@@ -41,18 +41,15 @@ flags.mark_flags_as_required(["config", "workdir"])
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-CACHE = Path.home() / ".cache" / "audioslots_jax" / "xla"
-
 
 def main(argv: list[str]) -> None:
     """Runs the experiment of the flags."""
     logging.set_verbosity(logging.ERROR)
     keep_freed_memory()
 
-    import jax
+    from audioslots_jax.compilation import keep_compiled
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(CACHE))
+    keep_compiled()
     try:
         if len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}; flags start with --.")
@@ -64,12 +61,14 @@ def main(argv: list[str]) -> None:
             from audioslots_jax.training.settings import complete
 
             print(describe(evaluate(complete(CONFIG.value), workdir), workdir))
+            leave_page(workdir)
         else:
             start_distributed()
 
             from audioslots_jax.training.loop import train
 
             train(CONFIG.value, workdir)
+            leave_page(workdir)
     except UserError as error:
         fail(str(error))
     except Preempted as preempted:
@@ -78,6 +77,24 @@ def main(argv: list[str]) -> None:
     except KeyboardInterrupt:
         trained = "continues from the last checkpoint" if MODE.value == "train" else "starts anew"
         fail(f"interrupted; the same command {trained}.", code=130)
+
+
+def leave_page(workdir: Path) -> None:
+    """Writes the page of a run, if it is to show examples.
+
+    Several processes leave it to `audioslots lens`, as one alone cannot read their checkpoints.
+    """
+    import jax
+
+    from audioslots_jax.workdir import read_config
+
+    if jax.process_count() > 1 or not read_config(workdir)["eval"].get("examples", 1):
+        return
+
+    from audioslots_jax import lens
+
+    lens.write(workdir / "lens.html", lens.page([workdir]))
+    print(f"{workdir / 'lens.html'} lets you hear and see what the slots do")
 
 
 def start_distributed() -> None:

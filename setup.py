@@ -18,7 +18,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["audioslots_jax", "audioslots_jax.*"]),
-    package_data={"audioslots_jax": ["py.typed", "data/checksums.tsv", "weights/*/*"]},
+    package_data={
+        "audioslots_jax": ["py.typed", "data/checksums.tsv", "lens/page.*", "weights/*/*"]
+    },
     entry_points={"console_scripts": ["audioslots = audioslots_jax.cli:main"]},
     python_requires=">=3.11",
     install_requires=[
@@ -27,12 +29,15 @@ setup(
         "flax>=0.12",
         "jax>=0.10",
         "jaxtyping>=0.3",
+        "jinja2>=3.1",
         "matplotlib",
         "ml_collections>=1.1",
         "numpy>=2",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12",
+        "pillow",
         "pyloudnorm>=0.2",
+        "scikit-learn>=1.5",
         "scipy",
         "soundfile>=0.13",
         "soxr>=1.0",
@@ -56,10 +61,10 @@ setup(
             "mypy",
             "nbclient",
             "nbformat",
-            "pillow",
             "pytest",
             "pytest-xdist",
             "ruff",
+            "websocket-client",
         ],
     },
 )

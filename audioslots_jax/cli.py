@@ -60,8 +60,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--channels", choices=("mix", "each"), default="mix", help=how)
     number = "files to write of each INPUT (default: one per slot, or as many as the model counts)"
     add("--speakers", metavar="N", type=_count, help=number)
-    add("--report", action="store_true", help="add a picture of the spectrograms of each input")
+    add("--report", action="store_true", help="add a page to hear and see each input, NAME.html")
     separate.set_defaults(run=_separate, interrupted="files of recordings that were done are there")
+
+    lens = commands.add_parser(
+        "lens",
+        help="make a page to hear and see what the slots do",
+        description="Makes one page, in one file that needs no network, about runs of main.py or "
+        "about recordings. Of a RUN: learning curves, held-out mixtures to hear and see, where the "
+        "slots look, and where the model fails. Several are compared. Of a RECORDING: what the "
+        "RUN, or else the model that comes with the package, takes it apart to.",
+    )
+    add = lens.add_argument
+    add("paths", metavar="RUN|RECORDING", type=Path, nargs="+", help="a run's folder; a recording")
+    add("--output", metavar="FILE", type=Path, required=True, help="the page, such as page.html")
+    lens.set_defaults(run=_lens, interrupted="nothing was written")
 
     prepare = commands.add_parser(
         "prepare",
@@ -100,6 +113,7 @@ def _separate(arguments: argparse.Namespace) -> int:
 
     from audioslots_jax.inference.files import separate_file
     from audioslots_jax.inference.recordings import load
+    from audioslots_jax.inference.trace import Trace
 
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
     separator = load(arguments.workdir)
@@ -111,16 +125,37 @@ def _separate(arguments: argparse.Namespace) -> int:
         try:
             if not outputs:
                 raise UserError(f"{path}: its files would overwrite an input or another's files.")
-            picture = outputs[0].parent / f"{path.name}.png" if arguments.report else None
+            trace = Trace() if arguments.report else None
             made = separate_file(
-                separator, path, outputs, arguments.channels == "mix", picture, arguments.speakers
+                separator, path, outputs, arguments.channels == "mix", arguments.speakers, trace
             )
+            if trace is not None:
+                from audioslots_jax import lens  # and matplotlib, which others are spared
+
+                page = lens.separated_page(separator, path, made, trace)
+                lens.write(outputs[0].parent / f"{path.name}.html", page)
             counts = separator.counts and not arguments.speakers
             print(f"{path}: {_tell(made, separator, counts=counts)}")
         except UserError as error:
             _say(error)
             failed = True
     return int(failed)
+
+
+def _lens(arguments: argparse.Namespace) -> int:
+    from absl import logging
+
+    from audioslots_jax import lens
+    from audioslots_jax.compilation import keep_compiled
+
+    logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
+    keep_compiled()
+    output = arguments.output.expanduser()
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder; name a file in it, such as page.html.")
+    lens.write(output, lens.page([path.expanduser() for path in arguments.paths]))
+    print(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
+    return 0
 
 
 def _tell(made: "SeparatedFile", separator: "RecordingSeparator", *, counts: bool) -> str:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1] / "audioslots_jax"
 
 # Packages from the ground up: each may import those before it, and none of those after it.
 FLOORS = [
-    {"errors", "progress"},
+    {"compilation", "errors", "progress"},
     {"fields", "flags", "variations"},
     {"matching"},
     {"audio"},
@@ -24,6 +24,7 @@ FLOORS = [
     {"reports"},
     {"inference"},
     {"evaluation"},
+    {"lens"},
     {"training"},
     {"doctor"},
     {"cli", "__init__"},

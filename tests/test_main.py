@@ -21,16 +21,16 @@ from PIL import Image
 from tests.processes import ROOT, command, run
 
 STEPS = 60
-TABLE = 6  # lines that a training ends with
+TABLE = 6  # lines that a training ends with, before the one that names its page
 LONG = [f"--config.train.steps={STEPS}", "--config.train.checkpoint_every=7"]
 LONG += ["--config.train.eval_every=20", "--config.train.log_every=9"]
 
-# In place of that of a config, to be compiled in seconds.
+# In place of that of a config, to be compiled in seconds; without a page.
 SMALL_NETWORK = """
     --config.model.encoder.blocks=(1,1) --config.model.encoder.widths=(32,32)
     --config.model.encoder.strides=(4,2) --config.model.encoder.root_width=32
     --config.model.slot_module.slot_size=32 --config.model.slot_module.layers=1
-    --config.model.decoder.width=16
+    --config.model.decoder.width=16 --config.eval.examples=0
 """.split()
 
 
@@ -47,10 +47,17 @@ def parameters(workdir):
     return jax.tree.leaves(ocp.StandardCheckpointer().restore(step.absolute()))
 
 
+def scores(result):
+    """The table that a training ends with."""
+    return result.stdout.splitlines()[-TABLE - 1 : -1]
+
+
 def test_a_run_leaves_what_it_promises(uninterrupted):
     workdir, result = uninterrupted
-    title, *table = result.stdout.splitlines()[-TABLE:]
+    title, *table, page = result.stdout.splitlines()[-TABLE - 1 :]
     assert title == "held-out voices, 6 x 0.12 s"
+    assert page.startswith(f"{workdir}/lens.html ")
+    assert (workdir / "lens.html").read_bytes().count(b"<audio ") == 3 * 5
     shown = {name: float(value) for name, value in map(str.split, table)}
     assert list(shown) == ["si_snri", "si_snr", "loss", "oracle_si_snri", "oracle_si_snr"]
     assert "loss=" in result.stderr
@@ -146,7 +153,7 @@ def test_kill_9_at_random_moments_changes_no_bit(bare, uninterrupted, tmp_path):
     expected, expected_result = uninterrupted
     metrics = "metrics.jsonl"
     assert (workdir / metrics).read_bytes() == (expected / metrics).read_bytes()
-    assert result.stdout.splitlines()[-TABLE:] == expected_result.stdout.splitlines()[-TABLE:]
+    assert scores(result) == scores(expected_result)
     for found, wanted in zip(parameters(workdir), parameters(expected), strict=True):
         np.testing.assert_array_equal(found, wanted)
     for path in (expected / "separated").rglob("*.wav"):
@@ -186,7 +193,7 @@ def test_a_finished_run_tells_its_scores_again(bare, uninterrupted):
     metrics = (workdir / "metrics.jsonl").read_bytes()
     again = run(bare, workdir, *LONG)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.splitlines()[-TABLE:] == first.stdout.splitlines()[-TABLE:]
+    assert scores(again) == scores(first)
     assert (workdir / "metrics.jsonl").read_bytes() == metrics
 
 

@@ -70,12 +70,24 @@ class Mixtures(Protocol):
         """Returns rows of a step's batch of ``batch_size`` rows; each host asks for its own."""
 
 
+@runtime_checkable
+class Named(Protocol):
+    """`Mixtures` that know who is heard."""
+
+    def names(self, seed: int, step: int, row: int, batch_size: int) -> tuple[str, ...]:
+        """Returns who the sources of a row are; none where nobody is heard more than once."""
+
+
 class RowByRow(abc.ABC):
     """`Mixtures` that are sums of sources and are made one at a time."""
 
     @abc.abstractmethod
     def example(self, seed: int, step: int, row: int) -> Float32[np.ndarray, "source sample"]:
         """Returns the sources of one row of the batch of ``step``."""
+
+    def names(self, seed: int, step: int, row: int, batch_size: int) -> tuple[str, ...]:
+        """Returns who the sources of a row are; see `Named`."""
+        return ()
 
     def batch(self, seed: int, step: int, rows: range, batch_size: int) -> Batch:
         """Returns rows of the batch of a step; see `Mixtures`."""

@@ -57,6 +57,12 @@ class OfficialMixing:
         draw_crops(read, crops, self._silence)
         return mixed(crops, self._buffers)
 
+    def names(self, seed: int, step: int, row: int, batch_size: int) -> tuple[str, ...]:
+        """Returns LibriSpeech's numbers of the speakers of a row; see `Named`."""
+        example = example_numbers(step, range(row, row + 1), batch_size)
+        mixture = int(epoch_order("mixture", seed, example, len(self._mixtures))[0])
+        return tuple(map(str, self._mixtures.rows[mixture].speaker_ids))
+
 
 class DynamicMixing:
     """Crops of new mixtures of any two speakers, at levels as in LibriMix.

@@ -88,6 +88,10 @@ class Scenes:
         mixtures, sources, present = (np.stack(parts) for parts in zip(*made, strict=True))
         return Batch(mixtures, sources, present)
 
+    def names(self, seed: int, step: int, row: int, batch_size: int) -> tuple[str, ...]:
+        """Returns who the sources of a row are, were they present; see `Named`."""
+        return self.sounds.names(seed, step, row, batch_size)
+
     def _row(
         self, seed: int, step: int, row: int
     ) -> tuple[

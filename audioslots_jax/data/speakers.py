@@ -65,10 +65,21 @@ class Speakers(RowByRow):
 
     def example(self, seed: int, step: int, row: int) -> Float32[np.ndarray, "source sample"]:
         """Returns the sources of a row; files that cannot be read are replaced by the next ones."""
+        chosen, random = self._chosen(seed, step, row)
+        return np.stack([self._source(self.recordings[name], random) for name in chosen])
+
+    def names(self, seed: int, step: int, row: int, batch_size: int) -> tuple[str, ...]:
+        """Returns the speakers of a row; see `Named`."""
+        return self._chosen(seed, step, row)[0]
+
+    def _chosen(
+        self, seed: int, step: int, row: int
+    ) -> tuple[tuple[str, ...], np.random.Generator]:
+        """Returns the speakers of a row, and what the rest of it is drawn with."""
         random = random_generator("example", seed, step, row)
-        speakers = list(self.recordings.values())
+        speakers = list(self.recordings)
         chosen = random.choice(len(speakers), self.sources, replace=False)
-        return np.stack([self._source(speakers[i], random) for i in chosen])
+        return tuple(speakers[i] for i in chosen), random
 
     def _source(
         self, recordings: Sequence[Recording], random: np.random.Generator

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int
+from jaxtyping import Array, Bool, Float, Float32, Int
 
 from audioslots_jax.audio import order_like, permuted_si_snr, si_snr_improvement, split
 from audioslots_jax.audio.chunks import difference
@@ -23,13 +23,26 @@ class Scores(NamedTuple):
       si_snr: of every source's estimate, in dB.
       si_snri: the same, less the SI-SNR of the mixture.
       permutation: the estimate that each source was matched with, over the whole mixture.
-      swaps: number of chunks whose estimates would fit the true sources better in another order.
+      held: the source that each source's estimate holds in each chunk, followed by those of zeros
+        that fill the mixture up; see `sources_held`.
     """
 
     si_snr: Float[Array | np.ndarray, " source"]
     si_snri: Float[Array | np.ndarray, " source"]
     permutation: Int[Array | np.ndarray, " source"]
-    swaps: Int[Array | np.ndarray, ""]
+    held: Int[Array | np.ndarray, "chunk source"]
+
+    @property
+    def swapped(self) -> Bool[np.ndarray, " chunk"]:
+        """Returns the chunks whose estimates would fit the true sources better in another order."""
+        held = np.asarray(self.held)
+        changed: np.ndarray = np.any(held != np.arange(held.shape[1]), axis=1)
+        return changed
+
+    @property
+    def swaps(self) -> int:
+        """Returns the number of these chunks."""
+        return int(self.swapped.sum())
 
 
 def score(whole: Whole, estimates: Float32[np.ndarray, "slot sample"], chunk: int) -> Scores:
@@ -68,14 +81,19 @@ def _score(
     targets, chunks = (
         jnp.swapaxes(split(x, chunk, chunk), 0, 1) for x in (sources, estimates[permutation])
     )
-    return Scores(scores, improvement, permutation, swapped(chunks, targets))
+    return Scores(scores, improvement, permutation, sources_held(chunks, targets))
 
 
-def swapped(
+def sources_held(
     chunks: Float[Array, "chunk source length"], targets: Float[Array, "chunk source length"]
-) -> Int[Array, ""]:
-    """Returns the number of chunks whose waveforms fit the targets better in another order."""
+) -> Int[Array, "chunk source"]:
+    """Returns the source that each estimate holds in each chunk.
+
+    It is the estimate's own, unless all estimates would fit the targets better in another order.
+    """
     costs = difference(targets, chunks)
-    best = jnp.take_along_axis(costs, order_like(chunks, targets)[:, :, None], axis=2)
+    order = order_like(chunks, targets)
+    best = jnp.take_along_axis(costs, order[:, :, None], axis=2)
     worse = jnp.trace(costs, axis1=1, axis2=2) > jnp.sum(best, axis=(1, 2))
-    return jnp.sum(worse.astype(jnp.int32))
+    own = jnp.arange(order.shape[1], dtype=order.dtype)
+    return jnp.where(worse[:, None], jnp.argsort(order, axis=1).astype(order.dtype), own[None])

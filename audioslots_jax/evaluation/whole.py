@@ -166,7 +166,7 @@ def _write_rows(path: Path, rows: Sequence[tuple[str, Scores]]) -> None:
         numbers = [f"{value:.4f}" for value in scores.si_snr] + missing
         numbers += [f"{value:.4f}" for value in scores.si_snri] + missing
         permutation = " ".join(str(slot + 1) for slot in scores.permutation)
-        writer.writerow([name, *numbers, permutation, int(scores.swaps)])
+        writer.writerow([name, *numbers, permutation, scores.swaps])
     write_atomically(path, text.getvalue().encode())
 
 

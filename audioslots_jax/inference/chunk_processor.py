@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Float32, Int
 from audioslots_jax.audio.chunks import Chunk, continue_order, order_like, reorder
 from audioslots_jax.inference.gain import Gain
 from audioslots_jax.inference.presence import Presences
+from audioslots_jax.inference.trace import Trace
 from audioslots_jax.separator import Estimates, Separator
 from audioslots_jax.sequences import carry_over
 
@@ -35,6 +36,7 @@ class ChunkProcessor:
         *,
         carries: bool,
         presences: Presences | None = None,
+        trace: Trace | None = None,
     ):
         """Starts a recording.
 
@@ -45,9 +47,10 @@ class ChunkProcessor:
           gain: of what the model hears.
           carries: whether the slots of a chunk start the next one's.
           presences: gather which slots hold a source.
+          trace: gathers how chunks are joined.
         """
         self._separator, self._params, self._hop, self._gain = separator, params, hop, gain
-        self._carries, self._presences = carries, presences
+        self._carries, self._presences, self._trace = carries, presences, trace
         self._previous: Chunk | None = None
         self._queries: dict[int, Array] = {}  # by channel
 
@@ -66,6 +69,8 @@ class ChunkProcessor:
             self._separator.front_end.stft,
         )  # fmt: skip
         self._gather(first, made.presence, order)
+        if self._trace is not None:
+            self._trace.add(np.asarray(order), np.asarray(made.embeddings))
         ordered = [np.asarray(first)]
         for channel in range(1, chunks.shape[1]):
             made = self._estimate(chunks[:, channel], channel, gain)
@@ -89,7 +94,7 @@ class ChunkProcessor:
         self, chunks: Float32[np.ndarray, "chunk length"], channel: int, gain: np.ndarray
     ) -> Chunks:
         if not self._carries:
-            return _estimate(self._separator, self._params, chunks, gain)
+            return estimate(self._separator, self._params, chunks, gain)
         start = self._queries.get(channel)
         made = _carry_over(self._separator, self._params, chunks, gain, start)
         self._queries[channel] = made.embeddings[-1:]
@@ -97,7 +102,7 @@ class ChunkProcessor:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _estimate(
+def estimate(
     separator: Separator,
     params: Any,
     mixtures: Float[Array, "chunk length"],

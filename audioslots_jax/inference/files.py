@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audioslots_jax.data.files import write_atomically
 from audioslots_jax.data.sound_files import SoundFile
-from audioslots_jax.errors import UserError
 from audioslots_jax.inference.presence import Presences
 from audioslots_jax.inference.recordings import RecordingSeparator
+from audioslots_jax.inference.trace import Trace
 from audioslots_jax.progress import progress
 
 
@@ -20,11 +19,13 @@ class SeparatedFile(NamedTuple):
     Attributes:
       sample_rate: in Hz.
       outputs: a file per source.
+      slots: that are in the files, from 0.
       probabilities: that they hold one.
     """
 
     sample_rate: int
     outputs: list[Path]
+    slots: list[int]
     probabilities: list[float]
 
 
@@ -33,15 +34,15 @@ def separate_file(
     path: Path,
     outputs: Sequence[Path],
     mix_down: bool,
-    picture: Path | None = None,
     sources: int | None = None,
+    trace: Trace | None = None,
 ) -> SeparatedFile:
     """Separates a file into one file per source, of the same format, rate and length.
 
     Shows a progress bar. The files, the first of the ``outputs``, appear when all of them are
     whole. There are so many ``sources``, or as many as the model finds. With ``mix_down`` several
-    channels become one, rather than being separated each. The ``picture`` is a PNG file that gets
-    the spectrograms of recording and sources.
+    channels become one, rather than being separated each. A ``trace`` gathers how the chunks were
+    joined.
 
     Raises:
       UserError: if the recording cannot be read or separated, or a file cannot be written.
@@ -54,7 +55,7 @@ def separate_file(
         bar = progress(total=file.frames, desc=path.name, unit="s", unit_scale=1 / sample_rate)
         presences = Presences(len(outputs))
         with bar, file.writers(outputs, channels) as writers:
-            for separated in separator.stream(blocks, sample_rate, str(path), presences):
+            for separated in separator.stream(blocks, sample_rate, str(path), presences, trace):
                 writers.write(separated)
                 bar.update(separated.shape[2])
             chosen = list(range(len(outputs)))
@@ -62,13 +63,5 @@ def separate_file(
                 chosen = presences.chosen(sources)
             writers.kept = chosen
     outputs = list(outputs[: len(chosen)])
-    if picture is not None:
-        from audioslots_jax.reports import pictures  # and matplotlib, which others are spared
-
-        content = pictures.png(pictures.draw_recordings([path, *outputs]))
-        try:
-            write_atomically(picture, content)
-        except OSError as error:
-            raise UserError(f"{picture} cannot be written ({error.strerror}).") from None
     probabilities = presences.probabilities[np.array(chosen, int)]
-    return SeparatedFile(sample_rate, outputs, [float(p) for p in probabilities])
+    return SeparatedFile(sample_rate, outputs, chosen, [float(p) for p in probabilities])

@@ -25,6 +25,7 @@ from audioslots_jax.inference.chunk_processor import ChunkProcessor
 from audioslots_jax.inference.gain import Gain
 from audioslots_jax.inference.presence import Presences
 from audioslots_jax.inference.stitching import stitch
+from audioslots_jax.inference.trace import Trace
 from audioslots_jax.separator import Separator
 from audioslots_jax.workdir import CHECKPOINTS, CONFIG, read_config, read_data
 
@@ -147,11 +148,12 @@ class RecordingSeparator:
         sample_rate: int,
         name: str = "the recording",
         presences: Presences | None = None,
+        trace: Trace | None = None,
     ) -> Iterator[Separated]:
         """Separates blocks one after the other, as `__call__` does; errors give the ``name``.
 
         At the end ``presences`` hold which slots hold a source; all of them do by a model that does
-        not say it.
+        not say it. A ``trace`` holds how the chunks were joined.
         """
         if not RATES[0] <= sample_rate <= RATES[1]:
             raise UserError(
@@ -168,7 +170,7 @@ class RecordingSeparator:
         def pairs() -> Iterator[tuple[Waveform, Separated]]:
             given = 0
             heard_at = _resample(kept(), sample_rate, self.sample_rate)
-            separated = self._separate(heard_at, presences)
+            separated = self._separate(heard_at, presences, trace)
             flat = (block.reshape(-1, block.shape[2]) for block in separated)
             for block in _resample(flat, self.sample_rate, sample_rate):
                 if not np.isfinite(block).all():
@@ -196,14 +198,14 @@ class RecordingSeparator:
             yield from (estimates for _, estimates in pairs())
 
     def _separate(
-        self, blocks: Iterable[Waveform], presences: Presences | None = None
+        self, blocks: Iterable[Waveform], presences: Presences | None, trace: Trace | None
     ) -> Iterator[Separated]:
         """Separates blocks at the model's rate."""
         if self.separator.slots == 1:
             raise UserError("an autoencoder cannot separate: it needs the sources to be apart.")
         process = ChunkProcessor(
             self.separator, self.params, self.hop, Gain(self.level, self.crop),
-            carries=self.carries, presences=presences,
+            carries=self.carries, presences=presences, trace=trace,
         )  # fmt: skip
         yield from stitch(process, blocks, self.chunk, self.hop)
 

@@ -1,22 +1,14 @@
-"""Pictures of separated mixtures, in the style of the paper's figure 2, and of recordings."""
+"""Pictures of separated mixtures, in the style of the paper's figure 2."""
 
 import io
-import itertools
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib import image
 from matplotlib.figure import Figure
 
-from audioslots_jax.data.sound_files import SoundFile
-
 CELL_INCHES = (1.6, 1.7)
-COLUMNS, WINDOW = 1000, 1024  # of the picture of a recording, and samples in each
-LEVELS = 80.0  # dB from black to the loudest
-
-Extent = tuple[float, float, float, float]  # from and to: seconds, kHz
 
 
 def draw(
@@ -57,49 +49,6 @@ def draw(
             axes["mixture"].set_ylabel("kHz", fontsize=7)
         axes[f"source {count}"].set_xlabel("s", fontsize=7)
     return figure
-
-
-def draw_recordings(paths: Sequence[Path]) -> Figure:
-    """Returns spectrograms below each other, in one colour scale of `LEVELS` dB.
-
-    Raises:
-      UserError: if a file cannot be read.
-    """
-    figure = Figure(figsize=(10, 1.9 * len(paths)), layout="constrained")
-    axes = figure.subplots(len(paths), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    sketches = [sketch(path) for path in paths]
-    loudest = max(float(levels.max()) for levels, _ in sketches)
-    for path, (levels, extent), axis in zip(paths, sketches, axes, strict=True):
-        axis.imshow(
-            levels, origin="lower", aspect="auto", extent=extent, vmin=loudest - LEVELS,
-            vmax=loudest, cmap="magma",
-        )  # fmt: skip
-        axis.set_title(path.name, fontsize=9, loc="left", parse_math=False)
-        axis.set_ylabel("kHz", fontsize=8)
-        axis.tick_params(labelsize=7)
-    axes[-1].set_xlabel("s", fontsize=8)
-    return figure
-
-
-def sketch(path: Path) -> tuple[Float[np.ndarray, "frequency time"], Extent]:
-    """Returns levels in dB of a recording of any length, in at most `COLUMNS` columns.
-
-    Each is one window of the mean of all channels; what lies between is not looked at. (Files are
-    read from end to end, as libsndfile cannot jump to a sample in every format.)
-    """
-    with SoundFile(path) as file:
-        distance = -(-file.frames // (COLUMNS * WINDOW))  # from column to column, in windows
-        windows = (
-            block[:, start : start + WINDOW]
-            for block in file.blocks()
-            for start in range(0, block.shape[1], WINDOW)
-        )
-        chosen = itertools.islice(windows, 0, None, distance)
-        frames = np.stack([np.pad(x.mean(axis=0), (0, WINDOW - x.shape[1])) for x in chosen])
-    seconds = len(frames) * distance * WINDOW / file.sample_rate
-    extent = (0.0, seconds, 0.0, file.sample_rate / 2000)
-    magnitudes = np.abs(np.fft.rfft(frames * np.hanning(WINDOW))).T
-    return 20 * np.log10(np.maximum(magnitudes, 1e-10)), extent
 
 
 def png(figure: Figure) -> bytes:

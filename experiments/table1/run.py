@@ -157,8 +157,9 @@ def score_modes(
     scores: dict[Cell, list[np.ndarray]] = defaultdict(list)
 
     def add(cell: Cell, whole: Whole, estimates: np.ndarray) -> None:
-        si_snr, si_snri, _, swaps = score(whole, estimates, CHUNKS[cell.chunk_seconds or 0.5])
-        scores[cell].append(np.array([np.mean(si_snr), np.mean(si_snri), swaps]))
+        own = score(whole, estimates, CHUNKS[cell.chunk_seconds or 0.5])
+        means = [np.mean(own.si_snr), np.mean(own.si_snri), own.swaps]
+        scores[cell].append(np.array(means))
 
     bar = tqdm(
         total=sum(map(len, modes.values())),

@@ -77,7 +77,7 @@ def test_it_is_the_chunks_in_blind_order_joined(separator, mask):
     powers = np.mean(np.square(mixtures, dtype=np.float64), axis=1)
     gains = [LEVEL / energy_weighted_rms(powers[: i + BATCH]) for i in range(0, 83, BATCH)]
     made = [
-        chunk_processor._estimate(masked, separator.params, batch, np.float32(gain))
+        chunk_processor.estimate(masked, separator.params, batch, np.float32(gain))
         for gain, batch in zip(gains, np.split(mixtures, range(BATCH, 83, BATCH)), strict=True)
     ]
     estimates, embeddings, _ = map(jnp.concatenate, zip(*made, strict=True))
@@ -186,13 +186,13 @@ def test_channels_are_separated_alike(separator):
 
 
 def test_the_network_sees_one_channels_chunks_at_a_time(separator, monkeypatch):
-    seen, estimate = [], chunk_processor._estimate
+    seen, estimate = [], chunk_processor.estimate
 
     def watched(separator, params, mixtures, gain):
         seen.append(mixtures.shape)
         return estimate(separator, params, mixtures, gain)
 
-    monkeypatch.setattr(chunk_processor, "_estimate", watched)
+    monkeypatch.setattr(chunk_processor, "estimate", watched)
     assert separator(noise(64, 100), RATE).shape == (2, 64, 100)
     assert seen == 64 * [(BATCH, separator.chunk)]
 

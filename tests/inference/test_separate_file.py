@@ -74,7 +74,7 @@ def test_files_keep_format_rate_and_length(
     seconds = np.arange(rate + 13)[:, None] / rate
     tones = 0.2 * np.sin(2 * np.pi * 440 * np.arange(1, channels + 1) * seconds)
     soundfile.write(path, tones, rate, **options)
-    separate_file(separator, path, outputs, mix_down, tmp_path / "out" / "picture.png")
+    separate_file(separator, path, outputs, mix_down)
     before = soundfile.info(path)
     for output in outputs:
         after = soundfile.info(output)
@@ -82,7 +82,7 @@ def test_files_keep_format_rate_and_length(
             before.format, before.subtype, before.samplerate, before.frames,
         )  # fmt: skip
         assert after.channels == (1 if mix_down else channels)
-    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert len(list((tmp_path / "out").iterdir())) == 2
     total = sum(soundfile.read(output, always_2d=True)[0] for output in outputs)
     whole = soundfile.read(path, always_2d=True)[0]
     whole = whole.mean(axis=1, keepdims=True) if mix_down else whole
@@ -249,8 +249,8 @@ def test_bad_input_is_one_sentence_and_the_others_are_done(run, tmp_path):
         assert str(tmp_path / name) in error
         assert re.search(problem, error), error
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "good_1.wav", "good_2.wav", "good.wav.png", "one_sample_1.wav", "one_sample_2.wav",
-        "one_sample.wav.png", "silence_1.flac", "silence_2.flac", "silence.flac.png",
+        "good_1.wav", "good_2.wav", "good.wav.html", "one_sample_1.wav", "one_sample_2.wav",
+        "one_sample.wav.html", "silence_1.flac", "silence_2.flac", "silence.flac.html",
     }  # fmt: skip
 
 
