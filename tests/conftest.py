@@ -30,7 +30,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # Files that wait for many processes; begun first, they leave no worker to end alone.
-FIRST = ("test_main.py", "test_clusters.py", "test_colab.py")
+FIRST = ("test_main.py", "test_clusters.py", "test_colab.py", "test_tutorial.py")
 
 
 def pytest_collection_modifyitems(items):
