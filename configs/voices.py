@@ -47,7 +47,8 @@ def get_config(variations: str = "") -> ConfigDict:
             "sources": 2,
             "absent": 0.0,  # probability that a source is not there
             "pauses": 0.0,  # that one is heard in a part of the crop alone
-            "noise": "",  # of white,pink,hum,babble
+            "noise": "",  # of white,pink,hum,babble,recorded
+            "noise_root": "",  # a folder of recorded noise
             "noise_low_db": 0.0,
             "noise_high_db": 20.0,
             "sample_rate": 8000,
