@@ -49,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
         help="separate recordings into one file per source",
         description="Separates recordings with a trained model. For each INPUT and each slot of "
         "the model, or each source that it finds, there will be a file in DIR, such as "
-        "meeting_1.wav and meeting_2.wav, of the same format, sampling rate and length.",
+        "meeting_1.wav and meeting_2.wav, of the same format, sampling rate and length. They take "
+        "the place of an earlier separation's, of which none is left where fewer are found.",
     )
     add = separate.add_argument
     add("inputs", metavar="INPUT", type=Path, nargs="+", help="a recording")
@@ -164,6 +165,8 @@ def _tell(made: "SeparatedFile", separator: "RecordingSeparator", *, counts: boo
     if counts and made.outputs:
         sure = ", ".join(f"{100 * p:.0f} %" for p in made.probabilities)
         text = f"{len(made.outputs)} of {separator.separator.slots} slots are used ({sure}): {text}"
+    if made.removed:
+        text += f"; {', '.join(map(str, made.removed))} of an earlier separation removed"
     if made.sample_rate > separator.sample_rate:
         text += f"; by a rule above {separator.sample_rate // 2} Hz, which the model cannot hear"
     return text

@@ -18,6 +18,7 @@ FREE_FIELDS = frozenset(
     {
         "data.root",
         "data.eval_root",
+        "data.noise_root",
         "data.workers",
         "mesh",
         "profile",
@@ -38,7 +39,7 @@ class DataRecord(NamedTuple):
     Attributes:
       fingerprint: of the recordings.
       level: RMS of the mixtures it was trained on; see `data.level`.
-      held_out: who is not trained on, by ``"validation"`` and ``"test"``.
+      held_out: who is not trained on, by ``"validation"`` and ``"test"``, and which noise.
     """
 
     fingerprint: str = ""

@@ -52,6 +52,20 @@ def written(tmp_path, monkeypatch):
     return written
 
 
+def test_counting(written, tmp_path_factory):
+    workdir, config = tmp_path_factory.mktemp("counting"), get_config()
+    config.data.update(sources=3)
+    config.model.update(slots=3, presence=True)
+    make_run(workdir, config)
+    flags = (f"--workdir={workdir}", "--mixtures=2", "--first=0", "--seconds=1")
+    lines = written(load("counting"), *flags).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| neighbours", "| streams (`separate`)", "| the truth",
+    ]  # fmt: skip
+    gain = re.search(r"([-\d.]+) ± .* dB \| ([-\d.]+) ±", lines[-1])
+    assert float(gain[2]) >= -0.01, "the truth is the ceiling"
+
+
 def test_decoder_speed(written):
     benchmark = load("decoder_speed")
     benchmark.SIZE = (32, 16)

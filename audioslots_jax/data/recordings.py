@@ -134,6 +134,31 @@ def scan(root: Path, *, field: str, sample_rate: int) -> tuple[Recordings, str]:
     return recordings, summary
 
 
+def scan_files(root: Path, *, field: str, sample_rate: int) -> tuple[dict[str, Recording], str]:
+    """Reads every recording below a folder once, of whomever it is, and sorts out what is unusable.
+
+    Returns the usable recordings by name below the folder, and a summary; see `scan`.
+
+    Raises:
+      UserError: if there is no such folder, nothing usable in it, or the store is damaged.
+    """
+    problems: dict[str, list[str]] = {}
+    if is_store(root):
+        usable = _stored(root, "")
+    elif not root.is_dir():
+        raise UserError(f"{field}: there is no folder {root}; give one with recordings.")
+    else:
+        paths = sorted(_files(root, frozenset()))
+        files = [("", path) for path in paths if path.suffix.lower() in SUFFIXES]
+        usable, problems = _examine_all(root, files)
+    resampled = sum(recording.sample_rate != sample_rate for _, recording in usable)
+    summary = f"{root}: {len(usable)} recordings{left_out(problems, len(usable))}"
+    summary += f"; {resampled} resampled to {sample_rate} Hz." if resampled else "."
+    if not usable:
+        raise UserError(f"{field}: nothing usable in {summary}")
+    return {str(one.path.relative_to(root)): one for _, one in usable}, summary
+
+
 def _stored(path: Path, subset: str) -> list[tuple[str, Recording]]:
     """Returns the recordings of a store with their speakers."""
     store = open_store(path)
@@ -156,6 +181,13 @@ def _read_all(root: Path, field: str) -> tuple[list[tuple[str, Recording]], dict
             f"{field}: no recordings in {root}/<speaker>/; expected a folder per speaker with "
             "files such as .wav, .flac or .ogg in it."
         )
+    return _examine_all(root, files)
+
+
+def _examine_all(
+    root: Path, files: Sequence[tuple[str, Path]]
+) -> tuple[list[tuple[str, Recording]], dict[str, list[str]]]:
+    """Returns the usable ones of files below a folder, and the names of others by their problem."""
     workers = os.cpu_count() or 1
     examined = ordered_map(_examine, (path for _, path in files), workers=workers, ahead=64)
     usable: list[tuple[str, Recording]] = []

@@ -4,7 +4,7 @@ What a scene changes is drawn apart from the sources, so that these are the same
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -12,12 +12,15 @@ from jaxtyping import Bool, Float, Float32
 from audioslots_jax.data.batch import Batch, Mixtures, RowByRow
 from audioslots_jax.data.draws import random_generator
 from audioslots_jax.data.level import decibels, rms
+from audioslots_jax.data.noises import Noises, crop_noise, open_noises
+from audioslots_jax.data.recordings import Recording
 
 FADE_SECONDS = 0.01  # in which a voice begins or ends
 SHORTEST = 0.25  # of a crop: the least that a voice that pauses is heard
 LEAST_LEFT = 0.1  # of a voice's RMS that a pause has to leave
 HUM_HZ = (50.0, 60.0)
 BABBLE = 3  # examples that make it
+RECORDED = "recorded"
 BEYOND = 2**20  # rows of a batch
 # Noise without a voice to be louder or softer than: RMS re full scale.
 LEVEL_DB = -30.0
@@ -32,14 +35,16 @@ class SceneFields:
     Attributes:
       absent: probability that a source is not there at all.
       pauses: probability that a source that is there is heard in a part of the crop alone.
-      noise: kinds of noise, divided by commas, of which each mixture gets one: white, pink, hum or
-        babble (of other sources); none where it is empty.
+      noise: kinds of noise, divided by commas, of which each mixture gets one: white, pink, hum,
+        babble (of other sources) or recorded (in ``noise_root``); none where it is empty.
+      noise_root: a folder of recordings of noise, or a store that was made of one.
       noise_low_db, noise_high_db: range of the level of the sources together over the noise's.
     """
 
     absent: float = 0.0
     pauses: float = 0.0
     noise: str = ""
+    noise_root: str = ""
     noise_low_db: float = 0.0
     noise_high_db: float = 20.0
 
@@ -58,14 +63,23 @@ class SceneFields:
         for name in ("absent", "pauses"):
             if not 0 <= getattr(self, name) < 1:
                 yield name, "must be from 0 to below 1"
-        if set(self.noises) - {*NOISES, "babble"}:
-            yield "noise", f"must name some of {', '.join(NOISES)}, babble, divided by commas"
+        if set(self.noises) - {*NOISES, "babble", RECORDED}:
+            names = ", ".join((*NOISES, "babble", RECORDED))
+            yield "noise", f"must name some of {names}, divided by commas"
+        if self.noise_root and RECORDED not in self.noises:
+            yield "noise_root", f"is of no use without {RECORDED} in data.noise"
         if self.noise_low_db > self.noise_high_db:
             yield "noise_low_db", f"must not be above noise_high_db ({self.noise_high_db:g})"
 
-    def scenes(self, mixtures: RowByRow, sample_rate: int) -> Mixtures:
+    def open_noises(self, sample_rate: int) -> Noises:
+        """Returns the recordings of noise by side, which is none if none are asked for."""
+        return open_noises(self.noise_root, sample_rate) if RECORDED in self.noises else {}
+
+    def scenes(
+        self, mixtures: RowByRow, sample_rate: int, recorded: Sequence[Recording] = ()
+    ) -> Mixtures:
         """Returns the mixtures with what is changed, if anything is."""
-        return mixtures if self.plain else Scenes(mixtures, self, sample_rate)
+        return mixtures if self.plain else Scenes(mixtures, self, sample_rate, recorded)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,11 +90,13 @@ class Scenes:
       sounds: where the sources come from.
       fields: what is changed.
       sample_rate: in Hz.
+      recorded: noise, if the fields ask for it.
     """
 
     sounds: RowByRow
     fields: SceneFields
     sample_rate: int
+    recorded: Sequence[Recording] = ()
 
     def batch(self, seed: int, step: int, rows: range, batch_size: int) -> Batch:
         """Returns rows of the batch of a step; see `Mixtures`."""
@@ -134,6 +150,8 @@ class Scenes:
                 self.sounds.example(seed, step, row + BEYOND * i) for i in range(1, BABBLE + 1)
             )
             noise = sum(example.sum(axis=0) for example in others)
+        elif kind == RECORDED:
+            noise = crop_noise(self.recorded, len(voices), self.sample_rate, random)
         else:
             noise = NOISES[kind](len(voices), self.sample_rate, random)
         level = rms(voices) or decibels(LEVEL_DB)

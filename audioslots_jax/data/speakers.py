@@ -20,6 +20,7 @@ from audioslots_jax.data.batch import Data, HeldOut, Mixtures, RowByRow, crop_sa
 from audioslots_jax.data.draws import random_generator
 from audioslots_jax.data.hashing import divide, fingerprint
 from audioslots_jax.data.level import decibels, rms
+from audioslots_jax.data.noises import held_out_noises, identities
 from audioslots_jax.data.recordings import (
     LostRecordingError,
     Recording,
@@ -165,17 +166,19 @@ class SpeakersData(SceneFields):
 
     def open(self, held_out: HeldOut | None = None) -> Data:
         """Returns the data, and prints what it is and what had to be left out; see `DataSet`."""
-        sides = self._sides(held_out)
+        sides, noises = self._sides(held_out), self.open_noises(self.sample_rate)
+        identity = (
+            (side, speaker, one.path.name, one.frames, one.sample_rate)
+            for side, recordings in sides.items()
+            for speaker, of_speaker in recordings.items()
+            for one in of_speaker
+        )
+        train, validation = (noises.get(side, ()) for side in ("train", "validation"))
         return Data(
-            self._mixtures(sides["train"], crop_samples(self), active=False),
-            self._mixtures(sides["validation"], crop_samples(self), active=True),
-            {side: sorted(sides[side]) for side in HELD_OUT},
-            fingerprint(
-                (side, speaker, one.path.name, one.frames, one.sample_rate)
-                for side, recordings in sides.items()
-                for speaker, of_speaker in recordings.items()
-                for one in of_speaker
-            ),
+            self._mixtures(sides["train"], crop_samples(self), train, active=False),
+            self._mixtures(sides["validation"], crop_samples(self), validation, active=True),
+            {**{side: sorted(sides[side]) for side in HELD_OUT}, **held_out_noises(noises)},
+            fingerprint(itertools.chain(identity, identities(noises))),
         )
 
     def open_test(self, held_out: HeldOut, count: int) -> Wholes:
@@ -186,13 +189,17 @@ class SpeakersData(SceneFields):
                 "score it."
             )
         test, samples = self._sides(held_out)["test"], round(WHOLE_SECONDS * self.sample_rate)
-        return held_out_wholes(self._mixtures(test, samples, active=True), "speakers", count)
+        noises = self.open_noises(self.sample_rate).get("test", ())
+        mixtures = self._mixtures(test, samples, noises, active=True)
+        return held_out_wholes(mixtures, "speakers", count)
 
-    def _mixtures(self, recordings: Recordings, samples: int, *, active: bool) -> Mixtures:
+    def _mixtures(
+        self, recordings: Recordings, samples: int, noises: Sequence[Recording], *, active: bool
+    ) -> Mixtures:
         form = {"sample_rate": self.sample_rate, "samples": samples, "sources": self.sources}
         speed = 0.0 if active else self.speed
-        mixtures = Speakers(recordings, active=active, speed=speed, **form)
-        return self.scenes(mixtures, self.sample_rate)
+        speakers = Speakers(recordings, active=active, speed=speed, **form)
+        return self.scenes(speakers, self.sample_rate, noises)
 
     def _sides(self, held_out: HeldOut | None) -> dict[str, Recordings]:
         """Returns the recordings of each of `SIDES` by speaker, and prints who is held out."""

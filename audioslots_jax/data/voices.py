@@ -5,7 +5,7 @@ A voice is a singer, addressed by an integer: a register, a timbre and a vibrato
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -13,7 +13,10 @@ from jaxtyping import Float, Float32
 from audioslots_jax import fields
 from audioslots_jax.data.batch import Data, HeldOut, Mixtures, RowByRow, crop_samples
 from audioslots_jax.data.draws import random_generator
+from audioslots_jax.data.hashing import fingerprint
 from audioslots_jax.data.level import decibels
+from audioslots_jax.data.noises import held_out_noises, identities
+from audioslots_jax.data.recordings import Recording
 from audioslots_jax.data.scenes import SceneFields
 from audioslots_jax.data.wholes import WHOLE_SECONDS, Wholes, held_out_wholes
 
@@ -79,18 +82,25 @@ class VoicesData(SceneFields):
 
     def open(self, held_out: HeldOut | None = None) -> Data:
         """Returns the data; which voices are held out is the same in every run."""
-        samples = crop_samples(self)
-        train, validation = (self._mixtures(voices, samples) for voices in (TRAIN, VALIDATION))
-        return Data(train, validation, {}, f"from voice {TRAIN.start}")
+        samples, noises = crop_samples(self), self.open_noises(self.sample_rate)
+        train, validation = (
+            self._mixtures(voices, samples, noises.get(side, ()))
+            for voices, side in ((TRAIN, "train"), (VALIDATION, "validation"))
+        )
+        identity = f"from voice {TRAIN.start}"
+        if noises:
+            identity += f", noise {fingerprint(identities(noises))}"
+        return Data(train, validation, held_out_noises(noises), identity)
 
     def open_test(self, held_out: HeldOut, count: int) -> Wholes:
         """Returns whole mixtures of voices that are drawn for nothing else."""
-        mixtures = self._mixtures(TEST, round(WHOLE_SECONDS * self.sample_rate))
+        noises = self.open_noises(self.sample_rate).get("test", ())
+        mixtures = self._mixtures(TEST, round(WHOLE_SECONDS * self.sample_rate), noises)
         return held_out_wholes(mixtures, "voices", count)
 
-    def _mixtures(self, voices: range, samples: int) -> Mixtures:
+    def _mixtures(self, voices: range, samples: int, noises: Sequence[Recording]) -> Mixtures:
         form = {"sample_rate": self.sample_rate, "samples": samples, "sources": self.sources}
-        return self.scenes(Voices(voices=voices, **form), self.sample_rate)
+        return self.scenes(Voices(voices=voices, **form), self.sample_rate, noises)
 
 
 def sing(

@@ -37,7 +37,7 @@ FEWEST = 2  # sources of a mixture that is scored; one alone has nothing to be s
 # Fields that the run and the config must share.
 SHARED = ("model", "stft", "eval.mask", "data.")
 # Fields of the data that say where it lies, or what is scored, and not what was trained on.
-MOVABLE = ("root", "eval_root", "test_split", "allow_missing", "workers")
+MOVABLE = ("root", "eval_root", "noise_root", "test_split", "allow_missing", "workers")
 
 
 def evaluate(config: ConfigDict, workdir: Path) -> Summary:
@@ -138,8 +138,8 @@ def _require_same_data(record: DataRecord, data_set: DataSet, workdir: Path) -> 
     """Refuses other recordings of speakers than those that some were held out of."""
     if record.held_out and data_set.open(record.held_out).fingerprint != record.fingerprint:
         raise UserError(
-            f"{workdir} was trained with other recordings than those in data.root, or some have "
-            "changed since; name the same ones."
+            f"{workdir} was trained with other recordings than those in data.root or "
+            "data.noise_root, or some have changed since; name the same ones."
         )
 
 

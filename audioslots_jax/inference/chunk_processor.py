@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
+from audioslots_jax.audio import streams
 from audioslots_jax.audio.chunks import Chunk, continue_order, order_like, reorder
 from audioslots_jax.inference.gain import Gain
 from audioslots_jax.inference.presence import Presences
@@ -52,6 +53,7 @@ class ChunkProcessor:
         self._separator, self._params, self._hop, self._gain = separator, params, hop, gain
         self._carries, self._presences, self._trace = carries, presences, trace
         self._previous: Chunk | None = None
+        self._streams: streams.Streams | None = None
         self._queries: dict[int, Array] = {}  # by channel
 
     def __call__(
@@ -61,34 +63,41 @@ class ChunkProcessor:
         gain = self._gain(chunks)
         # One channel after the other, so that the network never sees more than one's chunks.
         made = self._estimate(chunks[:, 0], 0, gain)
-        if self._previous is None:
-            nothing = map(jnp.zeros_like, (made.estimates[0], made.embeddings[0]))
-            self._previous = Chunk(*nothing)
-        first, order, self._previous = _continue_order(
-            self._previous, made.estimates, made.embeddings, self._hop,
-            self._separator.front_end.stft,
-        )  # fmt: skip
-        self._gather(first, made.presence, order)
+        first, order = self._continue(made)
         if self._trace is not None:
             self._trace.add(np.asarray(order), np.asarray(made.embeddings))
-        ordered = [np.asarray(first)]
+        aligned, probabilities = [first], [_reorder(made.presence, order)]
         for channel in range(1, chunks.shape[1]):
             made = self._estimate(chunks[:, channel], channel, gain)
             # It hears the same sources as the first.
-            aligned, order = _reorder_like(made.estimates, first)
-            self._gather(aligned, made.presence, order)
-            ordered.append(np.asarray(aligned))
-        return np.stack(ordered, axis=2)
-
-    def _gather(
-        self,
-        estimates: Float[Array, "chunk slot length"],
-        probabilities: Float[Array, "chunk slot"],
-        order: Int[Array, "chunk slot"],
-    ) -> None:
+            estimates, order = _reorder_like(made.estimates, first)
+            aligned.append(estimates)
+            probabilities.append(_reorder(made.presence, order))
+        estimates = np.stack([np.asarray(x) for x in aligned], axis=2)
         if self._presences is not None:
-            found = _presence_of(estimates, probabilities, order)
-            self._presences.add(*map(np.asarray, found))
+            self._presences.add(
+                np.stack([np.asarray(x) for x in probabilities], axis=2),
+                np.sum(np.square(estimates), axis=-1),
+            )
+        return estimates
+
+    def _continue(
+        self, made: Chunks
+    ) -> tuple[Float[Array, "chunk slot length"], Int[Array, "chunk slot"]]:
+        """Returns estimates in the order of earlier ones, and that order."""
+        stft = self._separator.front_end.stft
+        if self._separator.model.presence is not None:
+            _, slots, length = made.estimates.shape
+            if self._streams is None:
+                self._streams = streams.start(slots, length, made.embeddings.shape[2], stft)
+            first, order, self._streams = _follow(self._streams, *made, self._hop, stft)
+            return first, order
+        if self._previous is None:
+            self._previous = Chunk(*map(jnp.zeros_like, (made.estimates[0], made.embeddings[0])))
+        first, order, self._previous = _continue_order(
+            self._previous, made.estimates, made.embeddings, self._hop, stft
+        )
+        return first, order
 
     def _estimate(
         self, chunks: Float32[np.ndarray, "chunk length"], channel: int, gain: np.ndarray
@@ -133,18 +142,15 @@ def _finite(estimates: Estimates) -> Chunks:
     return Chunks(waveforms, estimates.slots.astype(jnp.float32), jax.nn.sigmoid(logits))
 
 
-@jax.jit
-def _presence_of(
-    estimates: Float[Array, "chunk slot length"],
-    probabilities: Float[Array, "chunk slot"],
-    order: Int[Array, "chunk slot"],
-) -> tuple[Float[Array, "chunk slot"], Float[Array, "chunk slot"]]:
-    """Returns probabilities and energies in the order of the estimates."""
-    ordered = jnp.take_along_axis(probabilities, order, axis=1)
-    return ordered, jnp.sum(jnp.square(estimates), axis=-1)
-
-
+_follow = jax.jit(streams.follow, static_argnums=(4, 5))
 _continue_order = jax.jit(continue_order, static_argnums=(3, 4))
+
+
+@jax.jit
+def _reorder(
+    values: Float[Array, "chunk slot"], order: Int[Array, "chunk slot"]
+) -> Float[Array, "chunk slot"]:
+    return jnp.take_along_axis(values, order, axis=1)
 
 
 @jax.jit

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from audioslots_jax.data.sound_files import SoundFile
-from audioslots_jax.inference.presence import Presences
 from audioslots_jax.inference.recordings import RecordingSeparator
 from audioslots_jax.inference.trace import Trace
 from audioslots_jax.progress import progress
@@ -21,12 +20,14 @@ class SeparatedFile(NamedTuple):
       outputs: a file per source.
       slots: that are in the files, from 0.
       probabilities: that they hold one.
+      removed: files of an earlier separation, under names of slots that hold no source now.
     """
 
     sample_rate: int
     outputs: list[Path]
     slots: list[int]
     probabilities: list[float]
+    removed: list[Path]
 
 
 def separate_file(
@@ -40,7 +41,8 @@ def separate_file(
     """Separates a file into one file per source, of the same format, rate and length.
 
     Shows a progress bar. The files, the first of the ``outputs``, appear when all of them are
-    whole. There are so many ``sources``, or as many as the model finds. With ``mix_down`` several
+    whole. There are so many ``sources``, or as many as the model finds; what lies under the other
+    ``outputs`` is removed, for it is of an earlier separation. With ``mix_down`` several
     channels become one, rather than being separated each. A ``trace`` gathers how the chunks were
     joined.
 
@@ -53,7 +55,7 @@ def separate_file(
         if mix_down:
             channels, blocks = 1, (block.mean(axis=0, keepdims=True) for block in blocks)
         bar = progress(total=file.frames, desc=path.name, unit="s", unit_scale=1 / sample_rate)
-        presences = Presences(len(outputs))
+        presences = separator.presences()
         with bar, file.writers(outputs, channels) as writers:
             for separated in separator.stream(blocks, sample_rate, str(path), presences, trace):
                 writers.write(separated)
@@ -64,4 +66,5 @@ def separate_file(
             writers.kept = chosen
     outputs = list(outputs[: len(chosen)])
     probabilities = presences.probabilities[np.array(chosen, int)]
-    return SeparatedFile(sample_rate, outputs, chosen, [float(p) for p in probabilities])
+    probable = [float(p) for p in probabilities]
+    return SeparatedFile(sample_rate, outputs, chosen, probable, writers.removed)

@@ -32,7 +32,8 @@ def export(params: Any, config: dict[str, Any], workdir: Path, folder: Path, car
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {name: np.asarray(array, np.float16) for name, array in flat(params).items()}
     np.savez_compressed(folder / PARAMETERS, **arrays)  # type: ignore[arg-type]
-    data = {k: v for k, v in config["data"].items() if k not in ("root", "eval_root")}
+    paths = ("root", "eval_root", "noise_root")
+    data = {k: v for k, v in config["data"].items() if k not in paths}
     (folder / CONFIG).write_text(json.dumps({**config, "data": data}, indent=2) + "\n")
     shutil.copy(workdir / DATA, folder / DATA)
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")

@@ -1,8 +1,9 @@
 """Recordings in, separated recordings out: a trained model on audio of any length and rate.
 
 Recordings are cut into chunks that overlap. A batch of them at a time goes through the network;
-`audio.blind_order` brings their slots into one order without any ground truth (the paper, section
-3, takes it from the true sources), and they are faded into each other.
+`audio.blind_order`, or `audio.streams` where slots may be empty, brings their slots into one order
+without any ground truth (the paper, section 3, takes it from the true sources), and they are faded
+into each other.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ from audioslots_jax.errors import UserError
 from audioslots_jax.inference import packaged
 from audioslots_jax.inference.chunk_processor import ChunkProcessor
 from audioslots_jax.inference.gain import Gain
-from audioslots_jax.inference.presence import Presences
+from audioslots_jax.inference.presence import Presences, stretch
 from audioslots_jax.inference.stitching import stitch
 from audioslots_jax.inference.trace import Trace
 from audioslots_jax.separator import Separator
@@ -136,11 +137,15 @@ class RecordingSeparator:
 
         Returns:
           One recording per slot, as `__call__` does, and each slot's probability to hold a source:
-          1 by a model that does not say it, if the slot is not silent.
+          1 by a model that does not say it, if the recording is not silent.
         """
-        presences = Presences(self.separator.slots)
+        presences = self.presences()
         separated = _whole(self.stream([samples], sample_rate, presences=presences))
         return separated, presences.probabilities
+
+    def presences(self) -> Presences:
+        """Returns what gathers which slots of a recording hold a source; see `stream`."""
+        return Presences(self.separator.slots, stretch(self.hop, self.sample_rate))
 
     def stream(
         self,

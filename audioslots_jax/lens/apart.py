@@ -9,7 +9,6 @@ from audioslots_jax.audio.chunks import count
 from audioslots_jax.data.batch import Whole
 from audioslots_jax.evaluation.scores import Scores, score
 from audioslots_jax.evaluation.whole import FEWEST
-from audioslots_jax.inference.presence import Presences
 from audioslots_jax.inference.recordings import RecordingSeparator
 from audioslots_jax.inference.trace import Joined, Trace
 
@@ -43,7 +42,7 @@ def take_apart(model: str, separator: RecordingSeparator, whole: Whole, sample_r
     Raises:
       UserError: if the model cannot separate.
     """
-    presences, trace = Presences(separator.separator.slots), Trace()
+    presences, trace = separator.presences(), Trace()
     blocks = separator.stream([whole.mixture[None]], sample_rate, whole.name, presences, trace)
     estimates = np.concatenate(list(blocks), axis=-1)[:, 0]
     slots = list(range(len(estimates)))

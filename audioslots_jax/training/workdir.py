@@ -49,7 +49,8 @@ def claim(workdir: Path, config: ConfigDict, data: DataRecord) -> None:
         config.data.fingerprint = data.fingerprint
     continues = together(lambda: _continues(workdir, config))
     fields = config.to_dict()
-    if not agree(fields | {"data": {**fields["data"], "root": "", "eval_root": ""}}):
+    nowhere = dict.fromkeys(("root", "eval_root", "noise_root"), "")
+    if not agree(fields | {"data": fields["data"] | nowhere}):
         raise UserError(
             "the processes of this run differ in their flags or recordings; give all the same."
         )

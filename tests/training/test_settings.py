@@ -122,11 +122,12 @@ def test_text_where_a_number_belongs_is_named(tiny):
 
 
 @pytest.mark.parametrize("size", ["", "base", "large"])
-@pytest.mark.parametrize("data", ["", "libri2mix"])
+@pytest.mark.parametrize("data", ["", "libri2mix", "count"])
 def test_sizes_of_the_compact_model_are_possible_on_any_data(size, data):
     config = complete(compact.get_config(f"{size},{data}"))
     check(config)
-    assert config.data.kind == (data or "speakers")
+    assert config.data.kind == ("libri2mix" if data == "libri2mix" else "speakers")
+    assert config.data.sources == config.model.slots == (3 if data == "count" else 2)
 
 
 @pytest.mark.parametrize("names", ["mixit,count", "autoencoder,count", "mixit,mixture"])
@@ -138,6 +139,8 @@ def test_variations_that_exclude_each_other_are_named(names):
 def test_one_size_at_a_time():
     with pytest.raises(UserError, match="either base or large"):
         compact.get_config("base,large")
+    with pytest.raises(UserError, match="either libri2mix, which has two voices, or count"):
+        compact.get_config("libri2mix,count")
 
 
 @pytest.mark.parametrize("module", [paper, compact, voices])

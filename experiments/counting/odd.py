@@ -1,0 +1,86 @@
+"""What a model that counts makes of one voice, and of none: ``odd.py --workdir=RUN``."""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import audioslots_jax
+from audioslots_jax.data import data_sets
+from audioslots_jax.data.level import mean_square
+from audioslots_jax.inference import RecordingSeparator
+from audioslots_jax.inference.presence import PRESENT
+
+SECONDS, VOICES = 10, 40
+LIMIT_DB = 100.0
+
+
+def main() -> None:
+    """Prints a table, and writes it to a file."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--workdir", type=Path, required=True, help="a run that counts")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of a chunk")
+    results = Path(__file__).with_name("results")
+    parser.add_argument("--output", type=Path, default=results, help="folder for the table")
+    parser.add_argument("--name", default="odd", help="of the table")
+    options = parser.parse_args()
+    logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
+    trained = audioslots_jax.load(options.workdir)
+    cut = {**trained.config["eval"], "chunk_seconds": options.seconds, "overlap": 0.5}
+    trained = dataclasses.replace(trained, config={**trained.config, "eval": cut})
+    lines = ["| recording | files | probabilities |", "| --- | --- | --- |"]
+    for name, sound in sounds(trained.sample_rate).items():
+        _, said = trained.with_presence(sound[None].astype(np.float32), trained.sample_rate)
+        probabilities = ", ".join(f"{p:.2f}" for p in sorted(said, reverse=True))
+        lines.append(f"| {name} | {np.sum(said >= PRESENT)} | {probabilities} |")
+    table = "\n".join([*lines, "", one_voice(trained)])
+    print(table)
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / f"{options.name}.md").write_text(f"{table}\n")
+
+
+def sounds(rate: int) -> dict[str, np.ndarray]:
+    """Returns recordings of no voice, by name."""
+    seconds, random = np.arange(SECONDS * rate) / rate, np.random.default_rng(0)
+    tones = {f"a tone of {f} Hz": 0.3 * np.sin(2 * np.pi * f * seconds) for f in (100, 440, 3000)}
+    roots = np.repeat(random.choice([262.0, 220.0, 175.0], 20), SECONDS * rate // 20)
+    phases = 2 * np.pi * np.cumsum(roots) / rate
+    return {
+        "silence": 0 * seconds,
+        "white noise": 0.1 * random.normal(size=len(seconds)),
+        "white noise of the last bit": np.round(random.normal(0, 0.6, len(seconds))) / 32768,
+        **tones,
+        "a chord": 0.1 * sum(np.sin(2 * np.pi * 262 * r * seconds) for r in (1, 1.25, 1.5)),
+        "chords": 0.1 * sum(np.sin(r * phases) for r in (1, 1.25, 1.5, 2)),
+    }
+
+
+def one_voice(trained: RecordingSeparator) -> str:
+    """Returns what becomes of test voices that sing alone, in a sentence."""
+    scene = {"absent": 0.67, "pauses": 0.0, "noise": "", "noise_root": ""}
+    wholes = data_sets.make({**trained.config["data"], **scene}).open_test({}, 4 * VOICES)
+    rows = []
+    for whole in [whole for whole in wholes if len(whole.sources) == 1][:VOICES]:
+        slots, said = trained.with_presence(whole.mixture[None], trained.sample_rate)
+        energies = np.mean(np.square(slots[:, 0]), axis=1)
+        voice, strongest = whole.sources[0], slots[np.argmax(energies), 0]
+        target = (voice @ strongest) / (voice @ voice) * voice
+        floor = 10 ** (-LIMIT_DB / 10)
+        snr = mean_square(target) / max(mean_square(strongest - target), floor)
+        other = np.sort(energies)[-2] / mean_square(whole.mixture)
+        rows.append([10 * np.log10(snr), 10 * np.log10(max(other, floor)), sum(said >= PRESENT)])
+    snr, other, found = np.array(rows).T
+    return (
+        f"{len(rows)} voices alone: one slot is counted in {100 * np.mean(found == 1):.0f} %; the "
+        f"strongest has {snr.mean():.1f} dB SI-SNR (at least {snr.min():.1f}), the next one "
+        f"{other.mean():.1f} dB of the recording's energy (at most {other.max():.1f})."
+    )
+
+
+if __name__ == "__main__":
+    main()
