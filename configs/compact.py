@@ -73,7 +73,7 @@ def get_config(variations: str = "") -> ConfigDict:
                 "embedding_block": 6,
             },
             "slot_module": {"name": "gated_pooling", "slot_size": 384},
-            "decoder": {"name": "mask"},
+            "decoder": {"name": "mask", "adds_up": True},
         }
     )
     config.objectives = ConfigDict(
@@ -137,6 +137,7 @@ def get_config(variations: str = "") -> ConfigDict:
         config.data.update(sources=3, absent=1 / 3, pauses=0.3)
         config.data.update(noise="white,pink,hum", noise_low_db=10.0, noise_high_db=40.0)
         config.model.update(slots=3, presence=True)
+        config.model.decoder.adds_up = False  # noise belongs to no slot
         # As many units for each slot as the two have.
         config.model.slot_module.slot_size = config.model.slot_module.slot_size * 3 // 2
         config.objectives.matched_snr.silence = 0.1

@@ -136,7 +136,7 @@ def get_config(variations: str = "") -> ConfigDict:
                     "embedding_block": 4,
                 },
                 "slot_module": {"name": "gated_pooling", "slot_size": 256},
-                "decoder": {"name": "mask"},
+                "decoder": {"name": "mask", "adds_up": True},
             }
         )
         config.objectives = ConfigDict(
@@ -177,9 +177,11 @@ def get_config(variations: str = "") -> ConfigDict:
         config.eval.evaluators = ("autoencoder", "oracle_masks")
         config.train.batch_size //= 2  # of mixtures, whose voices are rows
     if "count" in chosen:
-        config.data.update(sources=3, absent=1 / 3)
+        config.data.update(sources=3, absent=1 / 3, pauses=0.3)
+        config.data.update(noise="white,pink,hum", noise_low_db=15.0, noise_high_db=40.0)
         config.model.update(slots=3, presence=True)
         if "mask" in chosen:
+            config.model.decoder.adds_up = False  # noise belongs to no slot
             config.model.slot_module.slot_size = 384
         config.objectives.matched_snr = ConfigDict(
             {"weight": 1.0, "limit_db": 30.0, "silence": 0.1}

@@ -70,6 +70,10 @@ def test_at_first_the_model_is_a_split():
     expected = split + (1 - split.sum(axis=1, keepdims=True)) / 2
     np.testing.assert_allclose(np.swapaxes(masks.values, 2, 3), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(masks.values.sum(axis=1), 1, atol=1e-6)
+    # Noise may go nowhere.
+    alone = MaskDecoder(adds_up=False).apply(params, slots.slots, (6, 10), frames)
+    expected = split + 1 / 2
+    np.testing.assert_allclose(np.swapaxes(alone.values, 2, 3), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,11 @@ class MaskDecoder(nn.Module):
     that the estimates add up to the mixture (Wisdom et al. 2019, mixture consistency).
 
     Attributes:
+      adds_up: whether they do. In mixtures with noise they must not: it belongs to nobody.
       dtype: of the products; parameters and masks are float32.
     """
 
+    adds_up: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -34,15 +36,17 @@ class MaskDecoder(nn.Module):
         frequencies, _ = size
         hidden = nn.Dense(slots.shape[-1], dtype=self.dtype, name="hidden")(only_frames(features))
         gated = hidden[:, None] * slots[:, :, None].astype(self.dtype)
-        return complex_masks(nn.Dense(2 * frequencies, dtype=self.dtype, name="output")(gated))
+        parts = nn.Dense(2 * frequencies, dtype=self.dtype, name="output")(gated)
+        return complex_masks(parts, adds_up=self.adds_up)
 
 
-def complex_masks(parts: Float[Array, "batch slot time part"]) -> Masks:
-    """Returns masks (batch, slot, frequency, time) that add up to 1 over the slots.
+def complex_masks(parts: Float[Array, "batch slot time part"], *, adds_up: bool = True) -> Masks:
+    """Returns masks (batch, slot, frequency, time), that add up to 1 over the slots if asked to.
 
-    Half of the ``parts`` of a frame are real parts, by frequency, and half imaginary ones.
+    Half of the ``parts`` of a frame are real parts, by frequency, and half imaginary ones; parts of
+    zeros are masks that are all alike.
     """
     real, imaginary = jnp.split(jnp.swapaxes(parts.astype(jnp.float32), 2, 3), 2, axis=2)
     masks = jax.lax.complex(real, imaginary)
-    missing = 1 - jnp.sum(masks, axis=1, keepdims=True)
+    missing = 1 - jnp.sum(masks, axis=1, keepdims=True) if adds_up else 1.0
     return Masks(masks + missing / masks.shape[1])
