@@ -49,8 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         help="separate recordings into one file per source",
         description="Separates recordings with a trained model. For each INPUT and each slot of "
         "the model, or each source that it finds, there will be a file in DIR, such as "
-        "meeting_1.wav and meeting_2.wav, of the same format, sampling rate and length. They take "
-        "the place of an earlier separation's, of which none is left where fewer are found.",
+        "meeting_1.wav and meeting_2.wav, of the same format, sampling rate and length.",
     )
     add = separate.add_argument
     add("inputs", metavar="INPUT", type=Path, nargs="+", help="a recording")
@@ -136,7 +135,9 @@ def _separate(arguments: argparse.Namespace) -> int:
                 page = lens.separated_page(separator, path, made, trace)
                 lens.write(outputs[0].parent / f"{path.name}.html", page)
             counts = separator.counts and not arguments.speakers
-            print(f"{path}: {_tell(made, separator, counts=counts)}")
+            others = [str(x) for x in outputs[len(made.outputs) :] if x.exists()]
+            earlier = f"; {', '.join(others)} was there before" if others else ""
+            print(f"{path}: {_tell(made, separator, counts=counts)}{earlier}")
         except UserError as error:
             _say(error)
             failed = True
@@ -165,10 +166,9 @@ def _tell(made: "SeparatedFile", separator: "RecordingSeparator", *, counts: boo
     if counts and made.outputs:
         sure = ", ".join(f"{100 * p:.0f} %" for p in made.probabilities)
         text = f"{len(made.outputs)} of {separator.separator.slots} slots are used ({sure}): {text}"
-    if made.removed:
-        text += f"; {', '.join(map(str, made.removed))} of an earlier separation removed"
     if made.sample_rate > separator.sample_rate:
-        text += f"; by a rule above {separator.sample_rate // 2} Hz, which the model cannot hear"
+        how = "by a rule" if separator.adds_up else "without what is"
+        text += f"; {how} above {separator.sample_rate // 2} Hz, which the model cannot hear"
     return text
 
 

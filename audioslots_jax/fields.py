@@ -63,7 +63,8 @@ def make_section(kind: Callable[..., Any], config: Section, where: str, **given:
     for name, value in config.items():
         path = f"{where}.{name}" if where else name
         if name not in own:
-            raise UserError(f"config.{path} is no field; there are {', '.join(own)}.")
+            there = f"there are {', '.join(own)}" if own else f"{where} has none"
+            raise UserError(f"config.{path} is no field; {there}.")
         expectation = mismatch(value, types[name])
         require(not expectation, path, value, expectation)
         values[name] = tuple(value) if isinstance(value, list) else value

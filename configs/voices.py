@@ -15,10 +15,8 @@ EPYC). Variations:
     --config=configs/voices.py:mask,count       0 to 3 voices, whose number the model says
 
 On the same, slower machine beside other work (seed 0, validation mixtures): ``mask`` 16.0 dB in 7.6
-minutes; ``mask,mixit`` 9.4 dB in 5.6 minutes. ``mask,count`` has been trained for 1200 steps alone,
-19 minutes beside other work: in 128 whole mixtures of 10 s the number of voices is right in 97 %,
-and SI-SNRi of those of two or three is 7.9 dB (experiments/counting). It has heard no noise, and
-takes white noise for three voices. The others have not been trained yet; but for mixit, mixture,
+minutes; ``mask,mixit`` 9.4 dB in 5.6 minutes. The others have not been trained yet as they stand;
+experiments/counting has what ``mask,count`` did without pauses and noise. But for mixit, mixture,
 autoencoder and count, they can be joined.
 """
 

@@ -115,7 +115,6 @@ class Writers:
 
     Attributes:
       kept: which files are kept, by their numbers; they get the first of the names.
-      removed: what was there under the other names, and is gone at the end.
     """
 
     def __init__(self, paths: Sequence[Path], like: soundfile.SoundFile, channels: int):
@@ -125,7 +124,7 @@ class Writers:
           UserError: if one cannot be written.
         """
         self._paths, self._files = list(paths), list[soundfile.SoundFile]()
-        self.kept, self.removed = list(range(len(paths))), list[Path]()
+        self.kept = list(range(len(paths)))
         if like.format == "SD2":  # its header is in a second file
             raise UserError(f"{self._paths[0]} cannot be written as SD2; convert the input to WAV.")
         self._full_scale = np.inf if like.subtype in ("FLOAT", "DOUBLE") else 1.0
@@ -166,12 +165,6 @@ class Writers:
         for number in set(range(len(self._paths))) - set(self.kept):
             with self._naming(self._paths[number]):
                 _unfinished(self._paths[number]).unlink(missing_ok=True)
-        # Of an earlier recording that more was found in: nobody can tell it from what is new.
-        for path in self._paths[len(self.kept) :]:
-            with self._naming(path):
-                if path.exists():
-                    path.unlink()
-                    self.removed.append(path)
 
     @contextlib.contextmanager
     def _naming(self, path: Path) -> Iterator[None]:

@@ -20,14 +20,12 @@ class SeparatedFile(NamedTuple):
       outputs: a file per source.
       slots: that are in the files, from 0.
       probabilities: that they hold one.
-      removed: files of an earlier separation, under names of slots that hold no source now.
     """
 
     sample_rate: int
     outputs: list[Path]
     slots: list[int]
     probabilities: list[float]
-    removed: list[Path]
 
 
 def separate_file(
@@ -41,8 +39,7 @@ def separate_file(
     """Separates a file into one file per source, of the same format, rate and length.
 
     Shows a progress bar. The files, the first of the ``outputs``, appear when all of them are
-    whole. There are so many ``sources``, or as many as the model finds; what lies under the other
-    ``outputs`` is removed, for it is of an earlier separation. With ``mix_down`` several
+    whole. There are so many ``sources``, or as many as the model finds. With ``mix_down`` several
     channels become one, rather than being separated each. A ``trace`` gathers how the chunks were
     joined.
 
@@ -66,5 +63,4 @@ def separate_file(
             writers.kept = chosen
     outputs = list(outputs[: len(chosen)])
     probabilities = presences.probabilities[np.array(chosen, int)]
-    probable = [float(p) for p in probabilities]
-    return SeparatedFile(sample_rate, outputs, chosen, probable, writers.removed)
+    return SeparatedFile(sample_rate, outputs, chosen, [float(p) for p in probabilities])

@@ -20,7 +20,8 @@ class Presences:
 
     A source may be heard in a part of a recording alone, and a chunk that is taken apart wrongly
     may seem to hold one more. So what counts is the best stretch of a slot: the highest mean of its
-    probabilities over neighbouring chunks. Chunks of silence are left out.
+    probabilities over neighbouring chunks, or one chunk where these are long. Chunks of silence are
+    left out.
     """
 
     def __init__(self, slots: int, stretch: int):

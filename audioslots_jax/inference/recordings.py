@@ -85,6 +85,11 @@ class RecordingSeparator:
         return bool(self.config.get("train", {}).get("sequence", 1) > 1)
 
     @property
+    def adds_up(self) -> bool:
+        """Whether its estimates add up to the recording; they do not where noise is left out."""
+        return bool(getattr(self.separator.model.decoder, "adds_up", True))
+
+    @property
     def counts(self) -> bool:
         """Whether the model says which slots hold a source."""
         return self.separator.model.presence is not None
@@ -105,7 +110,8 @@ class RecordingSeparator:
         Returns:
           One recording per slot, as long as the input, at its rate and level: (slot, channel,
           sample), or (slot, sample) for samples of shape (sample,). What lies above the model's
-          band is divided by a rule, see `high_band`. For blocks, an iterator over blocks, which
+          band is divided by a rule, see `high_band`, if the estimates add up to the recording. For
+          blocks, an iterator over blocks, which
           come later than their input and are of other lengths.
 
         Raises:
@@ -195,7 +201,7 @@ class RecordingSeparator:
             if rest.size:
                 yield rest, np.zeros((self.separator.slots, *rest.shape), np.float32)
 
-        if sample_rate > self.sample_rate:
+        if sample_rate > self.sample_rate and self.adds_up:
             from audioslots_jax.inference.high_band import share_rest  # and SciPy's filters
 
             yield from share_rest(pairs(), sample_rate, self.sample_rate / 2)

@@ -1,11 +1,16 @@
 """What a process keeps of the memory that it frees."""
 
+import importlib.util
 import platform
 import resource
 import subprocess
 import sys
 
 import pytest
+
+from audioslots_jax.devices import memory
+
+ACCELERATORS = [name for name in memory.ACCELERATORS if importlib.util.find_spec(name)]
 
 # The steps of a training, as far as the allocator sees them; prints page faults in each.
 PROGRAM = """
@@ -25,6 +30,7 @@ print(kept, min(faults))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
+@pytest.mark.skipif(ACCELERATORS != [], reason="of machines without accelerators")
 def test_buffers_of_a_step_are_not_mapped_anew(environment):
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True

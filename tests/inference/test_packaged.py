@@ -38,7 +38,7 @@ def test_an_exported_model_separates_as_its_run(run, exported):
     error = np.sum((found - expected) ** 2) / np.sum(expected**2)
     assert 0 < error < 1e-4, "half precision, and no more than that"
     sizes = {path.name: path.stat().st_size for path in exported.iterdir()}
-    values = sum(np.size(x) for x in packaged._flat(load(run).params).values())
+    values = sum(np.size(x) for x in packaged.flat(load(run).params).values())
     assert sizes["parameters.npz"] < 2 * values + 300 * len(packaged._flat(load(run).params))
     assert str(run) not in (exported / "config.json").read_text()
 

@@ -143,18 +143,16 @@ def test_there_is_a_file_for_every_source(separate):
     assert "nobody is heard" in line
 
 
-def test_files_of_an_earlier_separation_that_found_more_are_gone(separate, tmp_path):
-    """And nothing else in that folder."""
-    _, line, _ = separate(30.0, folder="out")
-    assert "removed" not in line
-    for name in ("a_4.wav", "a_2.flac", "b_3.wav"):
-        (tmp_path / "out" / name).write_text("of somebody else")
-    _, line, names = separate(30.0, "--speakers=2", folder="out")
-    assert names == ["a_1.wav", "a_2.flac", "a_2.wav", "a_4.wav", "b_3.wav"]
-    assert f"; {tmp_path / 'out' / 'a_3.wav'} of an earlier separation removed" in line
-    _, line, names = separate(-30.0, folder="out")
-    assert names == ["a_2.flac", "a_4.wav", "b_3.wav"]
-    assert line.count("removed") == 1
+def test_files_of_an_earlier_separation_that_found_more_are_named(separate, tmp_path):
+    """They may be somebody's own, so they stay."""
+    _, line, names = separate(30.0, folder="out")
+    assert "before" not in line
+    own = tmp_path / "out" / "a_3.wav"
+    own.write_text("of somebody")
+    _, line, after = separate(30.0, "--speakers=2", folder="out")
+    assert after == names
+    assert line.endswith(f"; {own} was there before\n")
+    assert own.read_text() == "of somebody"
 
 
 def sounds():
@@ -173,8 +171,8 @@ def test_what_is_no_voice_is_separated_into_as_many_files_as_are_said(separate, 
         code, line, names = separate(bias, sound=sounds()[name], folder=f"{name}{bias}")
         assert (code, len(names)) == (0, number)
         assert ("nobody is heard, so there is no file" in line) == (number == 0)
-    code, _, names = separate(-30.0, "--report", sound=sounds()[name], folder=f"{name}.png")
-    assert (code, names) == (0, ["a.wav.png"])
+    code, _, names = separate(-30.0, "--report", sound=sounds()[name], folder=f"{name}.html")
+    assert (code, names) == (0, ["a.wav.html"])
 
 
 @pytest.mark.parametrize("name", sounds())
