@@ -39,7 +39,7 @@ def test_an_exported_model_separates_as_its_run(run, exported):
     assert 0 < error < 1e-4, "half precision, and no more than that"
     sizes = {path.name: path.stat().st_size for path in exported.iterdir()}
     values = sum(np.size(x) for x in packaged.flat(load(run).params).values())
-    assert sizes["parameters.npz"] < 2 * values + 300 * len(packaged._flat(load(run).params))
+    assert sizes["parameters.npz"] < 2 * values + 300 * len(packaged.flat(load(run).params))
     assert str(run) not in (exported / "config.json").read_text()
 
 

@@ -58,14 +58,14 @@ def test_permuting_the_start_permutes_everything(name, decoder):
 
 def test_slots_share_every_cell_of_slot_attention():
     separator, params = make("slot_attention", "mask")
-    shares = separator(params, MIXTURE).named["attention"]
+    shares = jax.jit(separator)(params, MIXTURE).named["attention"]
     np.testing.assert_allclose(shares.sum(axis=3), 1, atol=1e-5)
     assert shares.shape[:4] == (2, 3, 1, 3)
 
 
 def test_random_slots_are_drawn_by_their_key_alone():
     separator, params = make("slot_attention", "mask", start="random")
-    slots = lambda key: separator(params, MIXTURE, key=key).slots  # noqa: E731
+    slots = jax.jit(lambda key: separator(params, MIXTURE, key=key).slots)
     first = slots(jax.random.key(1))
     np.testing.assert_array_equal(first, slots(jax.random.key(1)))
     assert np.abs(first - slots(jax.random.key(2))).max() > 1e-3
@@ -81,7 +81,7 @@ def test_random_slots_may_be_more_than_in_the_training():
     config.model.slot_module.update(FIELDS["slot_attention"])
     config.model.slots = 5
     more = separators.build(config, SAMPLES)
-    assert more(params, MIXTURE).waveforms.shape == (2, 5, SAMPLES)
+    assert jax.eval_shape(more, params, MIXTURE).waveforms.shape == (2, 5, SAMPLES)
 
 
 def test_slot_attention_is_the_published_algorithm():

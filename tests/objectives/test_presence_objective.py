@@ -87,7 +87,7 @@ def task():
 def test_a_model_says_what_is_in_its_slots(task):
     """Nothing at first; and its parameters are as they were but for those that say it."""
     task, params = task
-    estimates = task.separator(params, noise(2, 960))
+    estimates = jax.jit(task.separator)(params, noise(2, 960))
     np.testing.assert_array_equal(estimates.named["presence"], np.zeros((2, 3)))
     assert set(params["params"]) == {"encoder", "slot_module", "decoder", "presence"}
     config = voices.get_config("mask")
