@@ -154,11 +154,15 @@ def test_the_worst_the_median_and_the_best_are_shown():
         (["{tmp}/nowhere.wav"], "nowhere.wav: there is no such file"),
         (["{run}", "{tmp}/text.wav"], "text.wav: not a recording"),
         (["{run}", "--output", "{tmp}"], "is a folder; name a file in it"),
+        (["{tmp}/text.wav", "--output", "{tmp}/text.wav"], "text.wav is an input"),
+        (["{tmp}/text.wav", "--output", "{tmp}/link.html"], "link.html is an input"),
+        (["{run}", "--output", "{tmp}/text.wav"], "text.wav is there and no page"),
     ],
 )
 def test_mistakes_are_one_sentence(run, tmp_path, capsys, monkeypatch, arguments, sentence):
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "link.html").hardlink_to(tmp_path / "text.wav")
     given = [one.format(tmp=tmp_path, run=run) for one in arguments]
     before = sorted(tmp_path.iterdir())
     assert cli.main(["lens", "--output", str(tmp_path / "page.html"), *given]) == 2
@@ -167,3 +171,4 @@ def test_mistakes_are_one_sentence(run, tmp_path, capsys, monkeypatch, arguments
     assert err.count("\n") == 1
     assert re.search(sentence, err)
     assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "text.wav").read_text() == "no audio"
