@@ -114,7 +114,6 @@ def _separate(arguments: argparse.Namespace) -> int:
 
     from audioslots_jax.inference.files import separate_file
     from audioslots_jax.inference.recordings import load
-    from audioslots_jax.inference.trace import Trace
 
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
     separator = load(arguments.workdir)
@@ -126,13 +125,15 @@ def _separate(arguments: argparse.Namespace) -> int:
         try:
             if not outputs:
                 raise UserError(f"{path}: its files would overwrite an input or another's files.")
-            trace = Trace() if arguments.report else None
+            trace = None
+            if arguments.report:
+                from audioslots_jax import lens  # and Matplotlib, which others are spared
+
+                trace = lens.new_trace(separator)
             made = separate_file(
                 separator, path, outputs, arguments.channels == "mix", arguments.speakers, trace
             )
             if trace is not None:
-                from audioslots_jax import lens  # and matplotlib, which others are spared
-
                 page = lens.separated_page(separator, path, made, trace)
                 lens.write(outputs[0].parent / f"{path.name}.html", page)
             counts = separator.counts and not arguments.speakers

@@ -16,7 +16,7 @@ from audioslots_jax import cli
 from audioslots_jax.data.batch import HELD_OUT_SEED, Whole
 from audioslots_jax.evaluation.evaluators import Separation, evaluate, held_out_batches
 from audioslots_jax.inference.recordings import load
-from audioslots_jax.lens import held_out, images, mixtures, sections, sounds
+from audioslots_jax.lens import held_out, images, mixtures, recordings, sections, sounds
 from audioslots_jax.lens.apart import take_apart
 from audioslots_jax.lens.pitch import pitch
 from audioslots_jax.training import settings
@@ -59,6 +59,44 @@ def test_a_spectrogram_shows_sounds_at_their_times_and_frequencies(samples):
     third = max(columns // 3, 1)
     np.testing.assert_allclose(loudest[:third], 1000, atol=40)
     np.testing.assert_allclose(loudest[-third:], 3000, atol=40)
+
+
+def test_the_last_column_is_as_bright_as_the_others():
+    """Noise in 977 columns of 12 frames, of which the last has one, half beyond the end."""
+    noise = np.random.default_rng(0).normal(size=256 * 12 * 976).astype(np.float32)
+    columns = images.power(noise, RATE).mean(axis=0)
+    assert len(columns) == 977
+    assert columns[-1] > np.median(columns) / 4
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Pages that hold a second of a recording."""
+    monkeypatch.setattr(recordings, "LONGEST", 1.0)
+
+
+def test_no_more_of_a_recording_is_separated_than_a_page_shows(short, tmp_path):
+    sound = np.random.default_rng(0).normal(0, 0.1, (2, 3 * RATE)).astype(np.float32)
+    soundfile.write(tmp_path / "long.flac", sound.T, RATE)
+    soundfile.write(tmp_path / "short.flac", sound.T[:RATE], RATE)
+    assert recordings.beginning(tmp_path / "short.flac", tmp_path) == tmp_path / "short.flac"
+    shown, rate = soundfile.read(recordings.beginning(tmp_path / "long.flac", tmp_path))
+    assert rate == RATE
+    np.testing.assert_allclose(shown, sound.mean(axis=0)[:RATE], atol=1e-4)
+
+
+def test_a_trace_keeps_no_more_chunks_than_a_page_shows(short, separator):
+    """The first ones, whatever batches they come in; and in the order that they have there."""
+    trace, random = recordings.new_trace(separator), np.random.default_rng(0)
+    orders = random.permuted(np.tile(np.arange(3), (400, 1)), axis=1)
+    embeddings = random.normal(size=(400, 3, 2))
+    for start in range(0, 400, 7):
+        trace.add(orders[start : start + 7], embeddings[start : start + 7])
+    most = 1 + -(-(RATE - separator.crop) // separator.hop)
+    joined = trace.joined(400, 0.1)
+    np.testing.assert_array_equal(joined.order, orders[:most])
+    for chunk in (0, most - 1):
+        np.testing.assert_array_equal(joined.embeddings[chunk], embeddings[chunk][orders[chunk]])
 
 
 def test_a_strip_has_a_colour_for_every_number():

@@ -1,6 +1,7 @@
 """Pages in a real browser: what is on them is seen, heard and reached by the keyboard."""
 
 import html
+import re
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import soundfile
 
 from audioslots_jax import lens
 from audioslots_jax.lens.page import Section, render
+from tests.data.files import write
 from tests.lens.conftest import HOSTILE, RATE
 
 PLAYING = "[...document.querySelectorAll('audio')].filter((audio) => !audio.paused)"
@@ -151,6 +153,16 @@ def test_without_its_recordings_a_page_says_so(run, tmp_path):
     assert "there is no folder" in shown
     assert "Learning curves" in shown
     assert "Slot embeddings" not in shown
+
+
+def test_sections_of_several_recordings_have_names_of_their_own(run, tmp_path):
+    for name in ("one", "two"):
+        write(tmp_path / f"{name}.wav", np.random.default_rng(0).normal(0, 0.1, RATE // 4), RATE)
+    shown = lens.page([run, tmp_path / "one.wav", tmp_path / "two.wav"]).decode()
+    titles = re.findall("<h2.*?>(.*?)</h2>", shown)
+    assert len(titles) == len(set(titles)) == 1 + 2 * 3
+    for name in ("one", "two"):
+        assert sum(name in title for title in titles) == 3
 
 
 def test_runs_are_compared_side_by_side(run, tmp_path):
