@@ -21,6 +21,7 @@ from audioslots_jax.lens.apart import take_apart
 from audioslots_jax.lens.pitch import pitch
 from audioslots_jax.training import settings
 from audioslots_jax.training.step import make_task
+from tests.data.files import write
 from tests.lens.conftest import HOSTILE, RATE
 
 
@@ -97,6 +98,17 @@ def test_a_trace_keeps_no_more_chunks_than_a_page_shows(short, separator):
     np.testing.assert_array_equal(joined.order, orders[:most])
     for chunk in (0, most - 1):
         np.testing.assert_array_equal(joined.embeddings[chunk], embeddings[chunk][orders[chunk]])
+
+
+def test_parts_of_several_recordings_have_names_of_their_own(separator, tmp_path):
+    paths = [tmp_path / "one.wav", tmp_path / "two.wav"]
+    for path in paths:
+        write(path, np.random.default_rng(0).normal(0, 0.1, RATE // 4), RATE)
+    shown = recordings.recordings_page([recordings.Model("", separator)], paths).decode()
+    titles = re.findall("<h2.*?>(.*?)</h2>", shown)
+    assert len(titles) == len(set(titles)) == 2 * 3
+    for path in paths:
+        assert sum(path.name in title for title in titles) == 3
 
 
 def test_a_strip_has_a_colour_for_every_number():

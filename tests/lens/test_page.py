@@ -1,7 +1,6 @@
 """Pages in a real browser: what is on them is seen, heard and reached by the keyboard."""
 
 import html
-import re
 import shutil
 
 import numpy as np
@@ -10,7 +9,6 @@ import soundfile
 
 from audioslots_jax import lens
 from audioslots_jax.lens.page import Section, render
-from tests.data.files import write
 from tests.lens.conftest import HOSTILE, RATE
 
 PLAYING = "[...document.querySelectorAll('audio')].filter((audio) => !audio.paused)"
@@ -143,26 +141,13 @@ def test_any_text_is_escaped():
         assert html.escape(part) in text
 
 
-def test_without_its_recordings_a_page_says_so(run, tmp_path):
-    moved = tmp_path / "moved"
-    shutil.copytree(run, moved)
-    text = (moved / "config.json").read_text()
-    (moved / "config.json").write_text(text.replace('"root": "/', '"root": "/nowhere/'))
-    shown = lens.page([moved]).decode()
-    assert "The recordings of moved cannot be used" in shown
-    assert "there is no folder" in shown
+def test_without_its_recordings_a_page_says_so(run):
+    """They are looked for where the config of the command line has them."""
+    shown = lens.run_page(run, {"root": "/nowhere"}).decode()
+    assert html.escape(f"The recordings of {run.name} cannot be used") in shown
+    assert "there is no folder /nowhere" in shown
     assert "Learning curves" in shown
     assert "Slot embeddings" not in shown
-
-
-def test_sections_of_several_recordings_have_names_of_their_own(run, tmp_path):
-    for name in ("one", "two"):
-        write(tmp_path / f"{name}.wav", np.random.default_rng(0).normal(0, 0.1, RATE // 4), RATE)
-    shown = lens.page([run, tmp_path / "one.wav", tmp_path / "two.wav"]).decode()
-    titles = re.findall("<h2.*?>(.*?)</h2>", shown)
-    assert len(titles) == len(set(titles)) == 1 + 2 * 3
-    for name in ("one", "two"):
-        assert sum(name in title for title in titles) == 3
 
 
 def test_runs_are_compared_side_by_side(run, tmp_path):
