@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from audioslots_jax.devices.memory import keep_freed_memory
 from audioslots_jax.errors import Preempted, UserError
@@ -60,15 +60,17 @@ def main(argv: list[str]) -> None:
             from audioslots_jax.evaluation.whole import describe, evaluate
             from audioslots_jax.training.settings import complete
 
-            print(describe(evaluate(complete(CONFIG.value), workdir), workdir))
-            leave_page(workdir)
+            config = complete(CONFIG.value)
+            print(describe(evaluate(config, workdir), workdir))
+            leave_page(workdir, config)
         else:
             start_distributed()
 
             from audioslots_jax.training.loop import train
+            from audioslots_jax.training.settings import complete
 
             train(CONFIG.value, workdir)
-            leave_page(workdir)
+            leave_page(workdir, complete(CONFIG.value))
     except UserError as error:
         fail(str(error))
     except Preempted as preempted:
@@ -79,22 +81,28 @@ def main(argv: list[str]) -> None:
         fail(f"interrupted; the same command {trained}.", code=130)
 
 
-def leave_page(workdir: Path) -> None:
-    """Writes the page of a run, if it is to show examples.
+def leave_page(workdir: Path, config: ConfigDict) -> None:
+    """Writes the page of a run, if its complete config asks for examples, or says why not.
 
     Several processes leave it to `audioslots lens`, as one alone cannot read their checkpoints.
     """
     import jax
 
-    from audioslots_jax.workdir import read_config
-
-    if jax.process_count() > 1 or not read_config(workdir)["eval"].get("examples", 1):
+    if jax.process_count() > 1 or not config.eval.examples:
         return
+    page = workdir / "lens.html"
+    try:
+        from audioslots_jax import lens
 
-    from audioslots_jax import lens
-
-    lens.write(workdir / "lens.html", lens.page([workdir]))
-    print(f"{workdir / 'lens.html'} lets you hear and see what the slots do")
+        lens.write(page, lens.run_page(workdir, config.data))
+    # Whatever a library makes of it: the run is done and saved, and so is its exit code.
+    except Exception as error:
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        reason = reason.strip().partition("\n")[0].rstrip(".")
+        command = f"audioslots lens {workdir} --output=page.html"
+        print(f"no page: {reason}; `{command}` makes one", file=sys.stderr)
+    else:
+        print(f"{page} lets you hear and see what the slots do")
 
 
 def start_distributed() -> None:

@@ -113,7 +113,6 @@ def _separate(arguments: argparse.Namespace) -> int:
 
     from audioslots_jax.inference.files import separate_file
     from audioslots_jax.inference.recordings import load
-    from audioslots_jax.inference.trace import Trace
 
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
     separator = load(arguments.workdir)
@@ -125,13 +124,15 @@ def _separate(arguments: argparse.Namespace) -> int:
         try:
             if not outputs:
                 raise UserError(f"{path}: its files would overwrite an input or another's files.")
-            trace = Trace() if arguments.report else None
+            trace = None
+            if arguments.report:
+                from audioslots_jax import lens  # and Matplotlib, which others are spared
+
+                trace = lens.new_trace(separator)
             made = separate_file(
                 separator, path, outputs, arguments.channels == "mix", arguments.speakers, trace
             )
             if trace is not None:
-                from audioslots_jax import lens  # and matplotlib, which others are spared
-
                 page = lens.separated_page(separator, path, made, trace)
                 lens.write(outputs[0].parent / f"{path.name}.html", page)
             counts = separator.counts and not arguments.speakers
@@ -152,12 +153,24 @@ def _lens(arguments: argparse.Namespace) -> int:
 
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
     keep_compiled()
-    output = arguments.output.expanduser()
-    if output.is_dir():
-        raise UserError(f"--output {output} is a folder; name a file in it, such as page.html.")
-    lens.write(output, lens.page([path.expanduser() for path in arguments.paths]))
+    output, paths = arguments.output.expanduser(), [*map(Path.expanduser, arguments.paths)]
+    _require_free(output, paths)
+    lens.write(output, lens.page(paths))
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
     return 0
+
+
+def _require_free(output: Path, inputs: Sequence[Path]) -> None:
+    """Refuses a page where an input is, or in place of anything but a page."""
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder; name a file in it, such as page.html.")
+    same = (output.exists() and path.exists() and output.samefile(path) for path in inputs)
+    if output.resolve() in [path.resolve() for path in inputs] or any(same):
+        raise UserError(
+            f"--output {output} is an input, which the page would replace; name another."
+        )
+    if output.exists() and output.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--output {output} is there and no page; name a file such as page.html.")
 
 
 def _tell(made: "SeparatedFile", separator: "RecordingSeparator", *, counts: bool) -> str:

@@ -108,12 +108,14 @@ class Data(NamedTuple):
         workdir and given to `DataSet.open` and `DataSet.open_test` ever after; empty where the data
         set has a division of its own.
       fingerprint: changes with the recordings examples are drawn from, not with where they lie.
+      longer: validation mixtures of `wholes.WHOLE_SECONDS`, to listen to, if there are any.
     """
 
     train: Mixtures
     validation: Mixtures
     held_out: HeldOut
     fingerprint: str
+    longer: Mixtures | None = None
 
 
 @runtime_checkable

@@ -68,8 +68,11 @@ class Libri2MixData:
             train = OfficialMixing(mixtures, samples=samples, silence=self.silence)
             parts = [(row.mixture_id, row.gains) for row in mixtures.rows]
         parts += [(row.mixture_id, row.gains) for row in validation.rows]
-        crops = OfficialMixing(validation, samples=samples, silence="redraw")
-        return Data(train, crops, {}, fingerprint(parts))
+        crops, wholes = (
+            OfficialMixing(validation, samples=length, silence="redraw")
+            for length in (samples, round(WHOLE_SECONDS * SAMPLE_RATE))
+        )
+        return Data(train, crops, {}, fingerprint(parts), wholes)
 
     def open_test(self, held_out: HeldOut, count: int) -> Wholes:
         """Returns all official mixtures of a split not used before, cut or padded to 10 s."""

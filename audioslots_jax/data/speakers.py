@@ -173,12 +173,17 @@ class SpeakersData(SceneFields):
             for speaker, of_speaker in recordings.items()
             for one in of_speaker
         )
-        train, validation = (noises.get(side, ()) for side in ("train", "validation"))
+        samples, longer = crop_samples(self), round(WHOLE_SECONDS * self.sample_rate)
+        validation, wholes = (
+            self._mixtures(sides["validation"], length, noises.get("validation", ()), active=True)
+            for length in (samples, longer)
+        )
         return Data(
-            self._mixtures(sides["train"], crop_samples(self), train, active=False),
-            self._mixtures(sides["validation"], crop_samples(self), validation, active=True),
+            self._mixtures(sides["train"], samples, noises.get("train", ()), active=False),
+            validation,
             {**{side: sorted(sides[side]) for side in HELD_OUT}, **held_out_noises(noises)},
             fingerprint(itertools.chain(identity, identities(noises))),
+            wholes,
         )
 
     def open_test(self, held_out: HeldOut, count: int) -> Wholes:

@@ -83,14 +83,16 @@ class VoicesData(SceneFields):
     def open(self, held_out: HeldOut | None = None) -> Data:
         """Returns the data; which voices are held out is the same in every run."""
         samples, noises = crop_samples(self), self.open_noises(self.sample_rate)
-        train, validation = (
-            self._mixtures(voices, samples, noises.get(side, ()))
-            for voices, side in ((TRAIN, "train"), (VALIDATION, "validation"))
+        longer = round(WHOLE_SECONDS * self.sample_rate)
+        train = self._mixtures(TRAIN, samples, noises.get("train", ()))
+        validation, wholes = (
+            self._mixtures(VALIDATION, length, noises.get("validation", ()))
+            for length in (samples, longer)
         )
         identity = f"from voice {TRAIN.start}"
         if noises:
             identity += f", noise {fingerprint(identities(noises))}"
-        return Data(train, validation, held_out_noises(noises), identity)
+        return Data(train, validation, held_out_noises(noises), identity, wholes)
 
     def open_test(self, held_out: HeldOut, count: int) -> Wholes:
         """Returns whole mixtures of voices that are drawn for nothing else."""

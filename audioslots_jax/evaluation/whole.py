@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from audioslots_jax import fields
 from audioslots_jax import separator as separators
 from audioslots_jax.data import data_sets
-from audioslots_jax.data.batch import DataSet, Whole, crop_samples
+from audioslots_jax.data.batch import Data, DataSet, Whole, crop_samples
 from audioslots_jax.data.files import write_atomically
 from audioslots_jax.errors import UserError
 from audioslots_jax.evaluation import counts
@@ -59,7 +59,8 @@ def evaluate(config: ConfigDict, workdir: Path) -> Summary:
     separator = dataclasses.replace(separator, config=own)
     crop = crop_samples(data_set)
     record, count = read_data(workdir), config.eval.mixtures
-    _require_same_data(record, data_set, workdir)
+    if record.held_out:
+        require_same_recordings(record, data_set.open(record.held_out), workdir)
     fields.require(count > 0, "eval.mixtures", count, "must be at least 1")
     mixtures = data_set.open_test(record.held_out or {}, count)
     rows: list[tuple[str, Scores]] = []
@@ -134,9 +135,13 @@ def _require_same(
         )
 
 
-def _require_same_data(record: DataRecord, data_set: DataSet, workdir: Path) -> None:
-    """Refuses other recordings of speakers than those that some were held out of."""
-    if record.held_out and data_set.open(record.held_out).fingerprint != record.fingerprint:
+def require_same_recordings(record: DataRecord, data: Data, workdir: Path) -> None:
+    """Refuses other recordings than those that some were held out of for a run.
+
+    Raises:
+      UserError: if they are others.
+    """
+    if data.fingerprint != record.fingerprint:
         raise UserError(
             f"{workdir} was trained with other recordings than those in data.root or "
             "data.noise_root, or some have changed since; name the same ones."
@@ -176,5 +181,8 @@ def _write_wavs(folder: Path, separator: RecordingSeparator, whole: Whole, score
     for i, (source, estimate) in enumerate(zip(whole.sources, estimates, strict=True), start=1):
         sounds |= {f"source_{i}": source, f"estimate_{i}": estimate}
     folder.mkdir(exist_ok=True)
+    # An earlier evaluation's mixture may have had more sources than this one.
+    for earlier in (*folder.glob("source_*.wav"), *folder.glob("estimate_*.wav")):
+        earlier.unlink()
     for name, sound in sounds.items():
         soundfile.write(folder / f"{name}.wav", sound, separator.sample_rate, subtype="FLOAT")

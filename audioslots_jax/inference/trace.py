@@ -21,10 +21,15 @@ class Joined(NamedTuple):
 
 
 class Trace:
-    """Gathers the chunks of a recording's first channel."""
+    """Gathers the first chunks of a recording's first channel.
 
-    def __init__(self) -> None:
+    It keeps no more than ``most`` of them, for a recording may go on for days, as long as a page
+    about it could not show.
+    """
+
+    def __init__(self, most: int):
         """Starts a recording."""
+        self._left = most
         self._orders: list[np.ndarray] = []
         self._embeddings: list[np.ndarray] = []
 
@@ -34,6 +39,10 @@ class Trace:
         embeddings: Float[np.ndarray, "chunk slot embedding"],
     ) -> None:
         """Adds chunks: the order of the network's slots, and their embeddings as they came."""
+        order, embeddings = order[: self._left], embeddings[: self._left]
+        self._left -= len(order)
+        if not len(order):
+            return
         self._orders.append(order)
         self._embeddings.append(np.take_along_axis(embeddings, order[:, :, None], axis=1))
 

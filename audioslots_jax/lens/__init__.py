@@ -7,11 +7,11 @@ from audioslots_jax.data.files import write_atomically
 from audioslots_jax.errors import UserError
 from audioslots_jax.inference.recordings import load
 from audioslots_jax.lens import history, sections
-from audioslots_jax.lens.recordings import Model, recordings_page, separated_page
+from audioslots_jax.lens.recordings import Model, new_trace, recordings_page, separated_page
 from audioslots_jax.lens.runs import comparison_page, open_runs, run_page
 from audioslots_jax.workdir import CONFIG
 
-__all__ = ["page", "run_page", "separated_page", "write"]
+__all__ = ["new_trace", "page", "run_page", "separated_page", "write"]
 
 
 def page(paths: Sequence[Path]) -> bytes:

@@ -42,7 +42,8 @@ def take_apart(model: str, separator: RecordingSeparator, whole: Whole, sample_r
     Raises:
       UserError: if the model cannot separate.
     """
-    presences, trace = separator.presences(), Trace()
+    seconds = len(whole.mixture) / sample_rate
+    presences, trace = separator.presences(), Trace(chunks(separator, seconds))
     blocks = separator.stream([whole.mixture[None]], sample_rate, whole.name, presences, trace)
     estimates = np.concatenate(list(blocks), axis=-1)[:, 0]
     slots = list(range(len(estimates)))
@@ -56,12 +57,15 @@ def take_apart(model: str, separator: RecordingSeparator, whole: Whole, sample_r
     probabilities = [float(presences.probabilities[slot]) for slot in slots]
     return Apart(
         model, slots, estimates[slots], probabilities if separator.counts else None,
-        joined(separator, trace, len(whole.mixture) / sample_rate), scores, chunk / sample_rate,
+        joined(separator, trace, seconds), scores, chunk / sample_rate,
     )  # fmt: skip
 
 
 def joined(separator: RecordingSeparator, trace: Trace, seconds: float) -> Joined:
     """Returns the chunks of a recording of so many ``seconds``."""
-    samples = round(seconds * separator.sample_rate)
-    chunks = count(samples, separator.chunk, separator.hop)
-    return trace.joined(chunks, separator.hop / separator.sample_rate)
+    return trace.joined(chunks(separator, seconds), separator.hop / separator.sample_rate)
+
+
+def chunks(separator: RecordingSeparator, seconds: float) -> int:
+    """Returns the number of chunks of a recording of so many ``seconds``."""
+    return count(round(seconds * separator.sample_rate), separator.chunk, separator.hop)

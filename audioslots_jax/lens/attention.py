@@ -78,8 +78,8 @@ def panel(
     rgb = (255 * (back * (1 - shown) + colour * shown))[::-1]
     row, column = np.unravel_index(np.argmax(weights), weights.shape)
     where = [
-        f"{100 * (place + 0.5) / count:.0f} % of the {what}"
-        for place, count, what in zip(
+        f"{100 * (cell + 0.5) / cells:.0f} % of the {axis}"
+        for cell, cells, axis in zip(
             (column, row), weights.shape[::-1], ("time", "band"), strict=True
         )
     ]

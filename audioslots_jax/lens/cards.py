@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from audioslots_jax.inference.presence import PRESENT
 from audioslots_jax.lens.apart import Apart
 from audioslots_jax.lens.images import (
     DARK,
@@ -22,7 +23,7 @@ from audioslots_jax.lens.sounds import common_gain, mp3
 
 KEYS = 10  # of digits
 COLUMNS = 2000  # of a strip
-NAMED = 8  # moments that are told in words
+NAMED = 8  # moments that are given in words
 
 
 class Track(NamedTuple):
@@ -95,8 +96,8 @@ def card(
         rows.append(row)
     seconds = len(mixture) / sample_rate
     strips = [one for apart in models for one in _strips(apart, seconds)]
-    told = [*facts, *(fact for apart in models for fact in _facts(apart))]
-    return Card(title, told, seconds, sample_rate / 2000, rows, strips)
+    known = [*facts, *(fact for apart in models for fact in _facts(apart))]
+    return Card(title, known, seconds, sample_rate / 2000, rows, strips)
 
 
 def _slot_label(apart: Apart, number: int) -> str:
@@ -117,8 +118,8 @@ def _facts(apart: Apart) -> list[str]:
             f"{model}SI-SNRi against the truth {np.mean(each):.1f} dB (by source: {by_source})"
         )
     if apart.probabilities is not None:
-        found = sum(probability >= 0.5 for probability in apart.probabilities)
-        facts.append(f"{model}says that {found} of {len(apart.slots)} slots hold a voice")
+        used = sum(probability >= PRESENT for probability in apart.probabilities)
+        facts.append(f"{model}says that {used} of {len(apart.slots)} slots hold a voice")
     return facts
 
 
@@ -129,8 +130,8 @@ def _strips(apart: Apart, seconds: float) -> list[Strip]:
     if len(order) > 1:
         moved = 1 + np.flatnonzero(np.any(order[1:] != order[:-1], axis=1))
         slots = apart.joined.order.shape[1]
-        told = f"{len(order) - 1} joints; the network's slots change places at {len(moved)} of them"
-        summary = told + _at(moved * hop)
+        joints = f"{len(order) - 1} joints; the network's slots change places at {len(moved)}"
+        summary = f"{joints} of them{_at(moved * hop)}"
         shown = _columns(np.concatenate([np.arange(len(order))[:, None] % 2, 2 + order], axis=1),
                          hop, seconds)  # fmt: skip
         colours = (LIGHT, DARK, *_colours(slots))
@@ -145,8 +146,8 @@ def _strips(apart: Apart, seconds: float) -> list[Strip]:
         )
     if apart.scores is not None:
         held, wrong = np.asarray(apart.scores.held), apart.scores.swapped
-        told = f"{wrong.sum()} of {len(wrong)} chunks are swapped, by the truth"
-        summary = told + _at(np.flatnonzero(wrong) * apart.score_seconds)
+        swaps = f"{wrong.sum()} of {len(wrong)} chunks are swapped, by the truth"
+        summary = swaps + _at(np.flatnonzero(wrong) * apart.score_seconds)
         sources = held.shape[1]
         shown = _columns(np.concatenate([wrong[:, None].astype(int), 2 + held], axis=1),
                          apart.score_seconds, seconds)  # fmt: skip

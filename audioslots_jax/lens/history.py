@@ -11,7 +11,8 @@ def read(workdir: Path) -> Series:
     """Returns the metrics of a run by name; none where there is no file."""
     series: dict[str, tuple[list[float], list[float]]] = {}
     path = workdir / "metrics.jsonl"
-    for line in path.read_text().splitlines() if path.exists() else ():
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    for line in text.splitlines():
         try:
             values = json.loads(line)
             step = float(values.pop("step"))

@@ -14,7 +14,7 @@ COLUMNS, ROWS = 1000, 128  # of a spectrogram, at most
 WINDOW_SECONDS = 0.064
 RANGE_DB = 70.0  # from black to the loudest
 QUALITY = 55  # of WebP
-# Of slots, voices and speakers, told apart by people who see few colours too (Wong 2011).
+# Of slots, voices and speakers, distinct to people who see few colours too (Wong 2011).
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
 LIGHT, DARK, RED = "#d8d8d8", "#a8a8a8", "#d00000"
 
@@ -48,7 +48,8 @@ def power(samples: Float[np.ndarray, " sample"], sample_rate: int) -> Power:
         part = frames[start : start + pooled * 64] * taper
         squares = np.square(np.abs(np.fft.rfft(part)))[:, :bins]
         edges = np.arange(0, len(squares), pooled)
-        columns.append(np.add.reduceat(squares, edges) / pooled)
+        counts = np.diff(edges, append=len(squares))  # the last column may have fewer
+        columns.append(np.add.reduceat(squares, edges) / counts[:, None])
     each = np.concatenate(columns).T
     return each.reshape(-1, joined, each.shape[1]).mean(axis=1)
 

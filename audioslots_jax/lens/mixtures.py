@@ -2,25 +2,26 @@
 
 import contextlib
 import csv
-import dataclasses
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import soundfile
 
+from audioslots_jax import fields
 from audioslots_jax.data import data_sets
 from audioslots_jax.data.batch import HELD_OUT_SEED, Mixtures, Named, Whole
 from audioslots_jax.data.wholes import WHOLE_SECONDS, held_out_wholes
 from audioslots_jax.errors import UserError
-from audioslots_jax.evaluation.whole import EVALUATION
+from audioslots_jax.evaluation.whole import EVALUATION, require_same_recordings
 from audioslots_jax.inference.recordings import RecordingSeparator
 from audioslots_jax.workdir import read_data
 
 CANDIDATES = 5  # whole mixtures, of which the worst, the median and the best are shown
 RANKS = ("worst", "median", "best")
+ROOTS = ("root", "eval_root", "noise_root")  # fields of the data that say where it lies
 
 
 class Listed(NamedTuple):
@@ -30,48 +31,55 @@ class Listed(NamedTuple):
       wholes: their sound.
       names: who their sources are, where that is known.
       titles: of each; empty if they are to be ranked by their scores.
-      origin: where they come from, in a sentence.
+      what: what they are, in words that may follow "These are".
+      scored: number of mixtures of which these were chosen, if they were.
     """
 
     wholes: list[Whole]
     names: list[tuple[str, ...]]
     titles: list[str]
-    origin: str
+    what: str
+    scored: int = 0
 
 
 class HeldOut(NamedTuple):
     """Held-out mixtures of a data set: crops as the training is scored on, and longer ones."""
 
     crops: Mixtures
-    longer: Mixtures
+    longer: Mixtures | None
 
 
-def open_held_out(separator: RecordingSeparator, workdir: Path) -> HeldOut:
-    """Opens the mixtures that chose the checkpoint of a run.
+def open_held_out(
+    separator: RecordingSeparator, workdir: Path, data: fields.Section | None = None
+) -> HeldOut:
+    """Opens the mixtures that chose the checkpoint of a run; ``data`` says where they lie now.
 
     Raises:
-      UserError: if its recordings are gone.
+      UserError: if its recordings are gone, or others are there.
     """
     record = read_data(workdir)
-    data_set = data_sets.make(separator.config["data"])
-    longer = dataclasses.replace(data_set, crop_seconds=WHOLE_SECONDS)  # type: ignore[type-var]
-    # What the recordings are was told when the run began.
+    moved = {name: value for name, value in (data or {}).items() if name in ROOTS}
+    # What the recordings are was printed when the run began.
     with contextlib.redirect_stdout(io.StringIO()):
-        opened, lasting = data_set.open(record.held_out), longer.open(record.held_out)
-    return HeldOut(opened.validation, lasting.validation)
+        opened = data_sets.make(separator.config["data"] | moved).open(record.held_out)
+    if record.fingerprint:
+        require_same_recordings(record, opened, workdir)
+    elif opened.held_out:
+        raise UserError(f"{workdir} does not remember what it was not trained on.")
+    return HeldOut(opened.validation, opened.longer)
 
 
-def from_data(held_out: HeldOut) -> Listed:
+def from_data(longer: Mixtures) -> Listed:
     """Returns long held-out mixtures of a run's data."""
-    wholes = list(held_out_wholes(held_out.longer, "held-out mixture", CANDIDATES))
+    wholes = list(held_out_wholes(longer, "held-out mixture", CANDIDATES))
     names: list[tuple[str, ...]] = []
-    if isinstance(held_out.longer, Named):
-        names = [held_out.longer.names(HELD_OUT_SEED, i, 0, 1) for i in range(len(wholes))]
-    origin = (
-        f"Of {CANDIDATES} mixtures of {WHOLE_SECONDS:g} s of voices that training never drew (they "
-        "chose the checkpoint), these are the worst, the median and the best."
+    if isinstance(longer, Named):
+        names = [longer.names(HELD_OUT_SEED, i, 0, 1) for i in range(len(wholes))]
+    what = (
+        f"mixtures of {WHOLE_SECONDS:g} s of voices that training never drew (they chose the "
+        "checkpoint)"
     )
-    return Listed(wholes, names, [], origin)
+    return Listed(wholes, names, [], what)
 
 
 def evaluated(workdir: Path) -> Listed | None:
@@ -83,23 +91,22 @@ def evaluated(workdir: Path) -> Listed | None:
     folder = workdir / EVALUATION
     try:
         with open(folder / "scores.csv", newline="") as file:
-            number = sum(1 for _ in csv.DictReader(file))
+            count = sum(1 for _ in csv.DictReader(file))
     except OSError:
         return None
-    wholes = [read_whole(folder / rank, rank) for rank in RANKS if (folder / rank).is_dir()]
-    origin = (
-        f"Of {number} whole test mixtures that --mode=evaluate scored, these are the worst, the "
-        "median and the best."
-    )
-    return Listed(wholes, [], [rank.capitalize() for rank in RANKS], origin) if wholes else None
+    ranks = [rank for rank in RANKS if (folder / rank).is_dir()]
+    if not ranks:
+        return None
+    wholes = [read_whole(folder / rank, rank) for rank in ranks]
+    what = "whole test mixtures that --mode=evaluate scored"
+    return Listed(wholes, [], [rank.capitalize() for rank in ranks], what, count)
 
 
 def left(workdir: Path) -> Listed:
     """Returns the held-out crops that the training left, if any."""
     folders = sorted(path.parent for path in (workdir / "separated").glob("*/mixture.wav"))
     wholes = [read_whole(folder, f"mixture {folder.name}") for folder in folders]
-    origin = "These are the held-out crops that the training left in the run's folder."
-    return Listed(wholes, [], [], origin)
+    return Listed(wholes, [], [], "held-out crops that the training left in the run's folder")
 
 
 def read_whole(folder: Path, name: str) -> Whole:
@@ -127,5 +134,18 @@ def ranked(scores: Mapping[int, float]) -> list[tuple[str, int]]:
     order = sorted(scores, key=lambda index: scores[index])
     if len(order) <= len(RANKS):
         return [(f"Mixture {index + 1}", index) for index in order]
-    places = (0, len(order) // 2, -1)
-    return [(rank.capitalize(), order[place]) for rank, place in zip(RANKS, places, strict=True)]
+    chosen = (order[0], order[len(order) // 2], order[-1])
+    return [(rank.capitalize(), index) for rank, index in zip(RANKS, chosen, strict=True)]
+
+
+def origin(what: str, count: int, titles: Sequence[str]) -> str:
+    """Returns where the mixtures with these titles come from, in a sentence.
+
+    Those that have ranks are of ``count`` that have a score.
+    """
+    ranks = [f"the {rank}" for rank in RANKS if rank.capitalize() in titles]
+    if not ranks:
+        return f"These are {what}."
+    *others, last = ranks
+    which = f"these are {', '.join(others)} and {last}" if others else f"this is {last}"
+    return f"Of {count} {what}, {which}."

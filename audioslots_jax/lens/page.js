@@ -17,10 +17,10 @@ function activate(card) {
 }
 
 function show(card) {
-  const place = Math.min(card.current.currentTime / card.seconds, 1);
+  const share = Math.min(card.current.currentTime / card.seconds, 1);
   for (const head of card.heads) {
     head.hidden = false;
-    head.style.left = `${100 * place}%`;
+    head.style.left = `${100 * share}%`;
   }
 }
 

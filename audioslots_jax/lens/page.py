@@ -46,12 +46,12 @@ def render(title: str, facts: Sequence[str], sections: Sequence[Section]) -> byt
     All texts are shown as they are, whatever is in them.
     """
     files = resources.files(__package__)
-    script, style = ((files / name).read_text() for name in ("page.js", "page.css"))
+    script, style = ((files / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.from_string((files / "page.html").read_text())
+    template = environment.from_string((files / "page.html").read_text(encoding="utf-8"))
     text = template.render(
         title=title, facts=facts, sections=sections, script=script, style=style, digest=digest
     )

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import soundfile
 import soxr
 from jaxtyping import Float
 
 from audioslots_jax.data.recordings import readable
 from audioslots_jax.data.sound_files import SoundFile
+from audioslots_jax.errors import UserError
 from audioslots_jax.inference.files import SeparatedFile, separate_file
 from audioslots_jax.inference.recordings import RecordingSeparator
 from audioslots_jax.inference.trace import Trace
-from audioslots_jax.lens.apart import Apart, joined
+from audioslots_jax.lens.apart import Apart, chunks, joined
 from audioslots_jax.lens.cards import card
 from audioslots_jax.lens.page import Section, render
 from audioslots_jax.lens.runs import where_slots_look
@@ -43,12 +45,13 @@ def recordings_page(
         made = []
         for model in models:
             with tempfile.TemporaryDirectory() as folder:
+                shown = beginning(path, Path(folder))
                 slots = range(1, model.separator.separator.slots + 1)
-                outputs = [Path(folder, f"{slot}{path.suffix}") for slot in slots]
-                trace = Trace()
-                separated = separate_file(model.separator, path, outputs, True, trace=trace)
+                outputs = [Path(folder, "slots", f"{slot}{shown.suffix}") for slot in slots]
+                trace = new_trace(model.separator)
+                separated = separate_file(model.separator, shown, outputs, True, trace=trace)
                 made.append(_apart(model, separated, trace))
-        parts += _sections(path, models, made)
+        parts += _sections(path, models, made, several=len(paths) > 1)
     return render(", ".join(readable(path.name) for path in paths), [], parts)
 
 
@@ -64,6 +67,35 @@ def separated_page(
     return render(
         readable(path.name), [], _sections(path, [model], [_apart(model, separated, trace)])
     )
+
+
+def new_trace(separator: RecordingSeparator) -> Trace:
+    """Returns a trace of as many chunks as a page shows of a recording."""
+    return Trace(chunks(separator, LONGEST))
+
+
+def beginning(path: Path, folder: Path) -> Path:
+    """Returns a recording that a page holds all of, or else a file in a folder with that much.
+
+    Raises:
+      UserError: if it cannot be read, or the file cannot be written.
+    """
+    with SoundFile(path) as file:
+        left = round(LONGEST * file.sample_rate)
+        if file.frames <= left:
+            return path
+        shown = folder / f"{path.stem}.wav"
+        form = {"subtype": "FLOAT", "format": "RF64"}  # of any length
+        try:
+            with soundfile.SoundFile(shown, "w", file.sample_rate, 1, **form) as written:
+                for block in file.blocks():
+                    written.write(block.mean(axis=0)[:left])
+                    left -= block.shape[1]
+                    if left <= 0:
+                        return shown
+        except (soundfile.SoundFileError, OSError) as error:
+            raise UserError(f"{shown} cannot be written ({error}); free some space.") from None
+    return shown
 
 
 def heard(path: Path) -> tuple[Float[np.ndarray, " sample"], int, float]:
@@ -96,7 +128,10 @@ def _apart(model: Model, separated: SeparatedFile, trace: Trace) -> Apart:
     )  # fmt: skip
 
 
-def _sections(path: Path, models: Sequence[Model], made: Sequence[Apart]) -> list[Section]:
+def _sections(
+    path: Path, models: Sequence[Model], made: Sequence[Apart], *, several: bool = False
+) -> list[Section]:
+    """Returns the parts of a page about a recording, which is named where there are several."""
     from audioslots_jax.lens.embeddings import over_time  # and scikit-learn, for a second
 
     mixture, rate, seconds = heard(path)
@@ -105,13 +140,13 @@ def _sections(path: Path, models: Sequence[Model], made: Sequence[Apart]) -> lis
         facts.append(f"The first {LONGEST / 60:.0f} minutes of {seconds / 60:.0f}")
     name = readable(path.name)
     shown = card(name, facts, mixture, np.zeros((0, len(mixture))), (), made, rate)
-    parts = [Section("Listen", cards=[shown])]
+    parts = [Section(f"Listen: {name}" if several else "Listen", cards=[shown])]
     for model, apart in zip(models, made, strict=True):
         at_rate = resample(mixture, rate, model.separator.sample_rate).astype(np.float32)
         title = f"{name}, {model.name}" if model.name else name
         names = [f"slot {slot + 1}" for slot in apart.slots]
         clouds = over_time(apart.joined, apart.slots, names) if apart.slots else None
-        found = [where_slots_look(model.separator, [(title, at_rate)]), clouds]
-        suffix = f": {title}" if len(models) > 1 else ""
-        parts += [part._replace(title=part.title + suffix) for part in found if part]
+        about = [where_slots_look(model.separator, [(title, at_rate)]), clouds]
+        suffix = f": {title}" if several or len(models) > 1 else ""
+        parts += [part._replace(title=part.title + suffix) for part in about if part]
     return parts

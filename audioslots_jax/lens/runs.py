@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from audioslots_jax import fields
 from audioslots_jax.data.batch import Whole
 from audioslots_jax.errors import UserError
 from audioslots_jax.inference.recordings import RecordingSeparator, load
@@ -58,8 +59,8 @@ def open_runs(workdirs: Sequence[Path]) -> list[Run]:
     ]
 
 
-def run_page(workdir: Path) -> bytes:
-    """Returns the page of a run.
+def run_page(workdir: Path, data: fields.Section | None = None) -> bytes:
+    """Returns the page of a run; a section ``data`` of a config says where its recordings lie now.
 
     Raises:
       UserError: if it is no run, or damaged.
@@ -68,7 +69,7 @@ def run_page(workdir: Path) -> bytes:
     if run.separator.separator.slots == 1:
         curves = sections.training({run.name: history.read(workdir)})
         return render(run.name, [run.fact, AUTOENCODER], [curves] if curves else [])
-    held_out, problem = _open(run)
+    held_out, problem = _open(run, data)
     listed = _listed(run, held_out)
     # What XLA compiles and what Matplotlib draws are done side by side.
     with ThreadPoolExecutor(1) as background:
@@ -83,7 +84,7 @@ def run_page(workdir: Path) -> bytes:
         if made is not None:
             about = [sections.failures(made), embeddings.by_source(made)]
             about.append(sections.counting(made))
-        heard = _to_hear(run, listed, chosen.result())
+        heard = _to_hear(run, chosen.result())
     parts = [curves, heard, looked.result(), *about]
     return render(run.name, [run.fact, *problem], [part for part in parts if part])
 
@@ -106,7 +107,7 @@ def comparison_page(workdirs: Sequence[Path]) -> bytes:
         held_out, problem = _open(apart[0])
         facts += problem
         listed = _listed(apart[0], held_out)
-        parts.append(_to_hear(apart[0], listed, _chosen(apart, listed)))
+        parts.append(_to_hear(apart[0], _chosen(apart, listed)))
         first = read_data(apart[0].workdir)
         facts += [
             f"{run.name} was trained on other recordings than {apart[0].name}, whose mixtures are "
@@ -121,15 +122,15 @@ def where_slots_look(
     separator: RecordingSeparator, heard: Sequence[tuple[str, np.ndarray]]
 ) -> Section:
     """Returns the attention in mixtures at the model's rate, or why there is none."""
-    found: list[tuple[str, Looks]] = []
+    looked: list[tuple[str, Looks]] = []
     for name, mixture in heard:
-        looked = looks(separator, mixture)
-        if looked is not None:
-            found.append((name, looked))
+        panels = looks(separator, mixture)
+        if panels is not None:
+            looked.append((name, panels))
     name = separator.config["model"]["slot_module"]["name"]
     none = f"Slots of {name} have no attention over a grid to look at: {REASONS.get(name, '')}"
-    text = () if found else (none.rstrip(": ") + ".",)
-    return Section("Where each slot looks", text, looks=found)
+    text = () if looked else (none.rstrip(": ") + ".",)
+    return Section("Where each slot looks", text, looks=looked)
 
 
 REASONS = {
@@ -138,10 +139,10 @@ REASONS = {
 }
 
 
-def _open(run: Run) -> tuple[HeldOut | None, list[str]]:
+def _open(run: Run, data: fields.Section | None = None) -> tuple[HeldOut | None, list[str]]:
     """Returns the run's held-out mixtures; or none, and why in a sentence."""
     try:
-        return mixtures.open_held_out(run.separator, run.workdir), []
+        return mixtures.open_held_out(run.separator, run.workdir, data), []
     except UserError as error:
         what = "scores of crops, embeddings and mixtures made of them are missing here"
         return None, [f"The recordings of {run.name} cannot be used, so {what} ({error})"]
@@ -149,10 +150,10 @@ def _open(run: Run) -> tuple[HeldOut | None, list[str]]:
 
 def _listed(run: Run, held_out: HeldOut | None) -> Listed:
     """Returns mixtures to hear: those of an evaluation, of the data, or what the training left."""
-    found = mixtures.evaluated(run.workdir)
-    if found is None and held_out is not None:
-        found = mixtures.from_data(held_out)
-    return found or mixtures.left(run.workdir)
+    listed = mixtures.evaluated(run.workdir)
+    if listed is None and held_out is not None and held_out.longer is not None:
+        listed = mixtures.from_data(held_out.longer)
+    return listed or mixtures.left(run.workdir)
 
 
 def _crops(run: Run, held_out: HeldOut | None) -> Crops | None:
@@ -170,7 +171,14 @@ class Heard(NamedTuple):
     apart: list[Apart]
 
 
-def _chosen(runs: Sequence[Run], listed: Listed) -> list[Heard]:
+class Chosen(NamedTuple):
+    """The mixtures that are on the page, and where they come from in a sentence."""
+
+    origin: str
+    heard: list[Heard]
+
+
+def _chosen(runs: Sequence[Run], listed: Listed) -> Chosen:
     """Returns the mixtures to hear, taken apart by every run; the first one's scores rank them."""
     rate, several = runs[0].separator.sample_rate, len(runs) > 1
 
@@ -180,34 +188,36 @@ def _chosen(runs: Sequence[Run], listed: Listed) -> list[Heard]:
     bar = progress(listed.wholes, desc="taking apart", unit="mixture", leave=False)
     first = [apart(runs[0], whole) for whole in bar]
     indices = range(len(first))
-    titles = [*zip(listed.titles, indices, strict=False)]
+    titles, count = [*zip(listed.titles, indices, strict=False)], listed.scored
     if not titles:
         means = {
             i: float(np.mean(made.scores.si_snri)) for i, made in enumerate(first) if made.scores
         }
         titles = mixtures.ranked(means) or [(f"Mixture {i + 1}", i) for i in indices[:SHOWN]]
-    return [
+        count = len(means)
+    heard = [
         Heard(
             title, listed.wholes[i], listed.names[i] if listed.names else (),
             [first[i], *(apart(run, listed.wholes[i]) for run in runs[1:])],
         )
         for title, i in titles
     ]  # fmt: skip
+    return Chosen(mixtures.origin(listed.what, count, [title for title, _ in titles]), heard)
 
 
-def _to_hear(run: Run, listed: Listed, chosen: Sequence[Heard]) -> Section | None:
+def _to_hear(run: Run, chosen: Chosen) -> Section | None:
     """Returns the mixtures to hear; ``run`` is the one whose rate they have."""
     cards: list[Card] = []
-    for title, whole, names, apart in chosen:
+    for title, whole, names, apart in chosen.heard:
         known = names if len(names) == len(whole.sources) else ()
         heading = f"{title}: {whole.name}" if whole.name != title.lower() else title
         rate = run.separator.sample_rate
         cards.append(card(heading, [], whole.mixture, whole.sources, known, apart, rate))
-    return Section("Listen", [listed.origin], cards=cards) if cards else None
+    return Section("Listen", [chosen.origin], cards=cards) if cards else None
 
 
-def _looked(run: Run, chosen: Sequence[Heard]) -> Section | None:
-    heard = [(mixture.title, mixture.whole.mixture) for mixture in chosen]
+def _looked(run: Run, chosen: Chosen) -> Section | None:
+    heard = [(mixture.title, mixture.whole.mixture) for mixture in chosen.heard]
     return where_slots_look(run.separator, heard) if heard else None
 
 

@@ -111,8 +111,12 @@ def speakers(tmp_path_factory):
 
 
 def test_only_speakers_held_out_for_the_test_are_scored(speakers):
+    """And nothing is left of an earlier evaluation's mixtures, which may have had more of them."""
     workdir, config, held_out = speakers
+    for name in ("source_3", "estimate_3"):
+        write(workdir / "evaluation" / "worst" / f"{name}.wav", tone(1.0, 8000, 2000))
     evaluate(config, workdir)
+    assert not [*workdir.glob("evaluation/*/*_3.wav")]
     sources = list((workdir / "evaluation").glob("*/source_*.wav"))
     assert len(sources) == 6
     for source in sources:

@@ -16,11 +16,12 @@ from audioslots_jax import cli
 from audioslots_jax.data.batch import HELD_OUT_SEED, Whole
 from audioslots_jax.evaluation.evaluators import Separation, evaluate, held_out_batches
 from audioslots_jax.inference.recordings import load
-from audioslots_jax.lens import held_out, images, mixtures, sections, sounds
+from audioslots_jax.lens import held_out, images, mixtures, recordings, sections, sounds
 from audioslots_jax.lens.apart import take_apart
 from audioslots_jax.lens.pitch import pitch
 from audioslots_jax.training import settings
 from audioslots_jax.training.step import make_task
+from tests.data.files import write
 from tests.lens.conftest import HOSTILE, RATE
 
 
@@ -59,6 +60,55 @@ def test_a_spectrogram_shows_sounds_at_their_times_and_frequencies(samples):
     third = max(columns // 3, 1)
     np.testing.assert_allclose(loudest[:third], 1000, atol=40)
     np.testing.assert_allclose(loudest[-third:], 3000, atol=40)
+
+
+def test_the_last_column_is_as_bright_as_the_others():
+    """Noise in 977 columns of 12 frames, of which the last has one, half beyond the end."""
+    noise = np.random.default_rng(0).normal(size=256 * 12 * 976).astype(np.float32)
+    columns = images.power(noise, RATE).mean(axis=0)
+    assert len(columns) == 977
+    assert columns[-1] > np.median(columns) / 4
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Pages that hold a second of a recording."""
+    monkeypatch.setattr(recordings, "LONGEST", 1.0)
+
+
+def test_no_more_of_a_recording_is_separated_than_a_page_shows(short, tmp_path):
+    sound = np.random.default_rng(0).normal(0, 0.1, (2, 3 * RATE)).astype(np.float32)
+    soundfile.write(tmp_path / "long.flac", sound.T, RATE)
+    soundfile.write(tmp_path / "short.flac", sound.T[:RATE], RATE)
+    assert recordings.beginning(tmp_path / "short.flac", tmp_path) == tmp_path / "short.flac"
+    shown, rate = soundfile.read(recordings.beginning(tmp_path / "long.flac", tmp_path))
+    assert rate == RATE
+    np.testing.assert_allclose(shown, sound.mean(axis=0)[:RATE], atol=1e-4)
+
+
+def test_a_trace_keeps_no_more_chunks_than_a_page_shows(short, separator):
+    """The first ones, whatever batches they come in; and in the order that they have there."""
+    trace, random = recordings.new_trace(separator), np.random.default_rng(0)
+    orders = random.permuted(np.tile(np.arange(3), (400, 1)), axis=1)
+    embeddings = random.normal(size=(400, 3, 2))
+    for start in range(0, 400, 7):
+        trace.add(orders[start : start + 7], embeddings[start : start + 7])
+    most = 1 + -(-(RATE - separator.crop) // separator.hop)
+    joined = trace.joined(400, 0.1)
+    np.testing.assert_array_equal(joined.order, orders[:most])
+    for chunk in (0, most - 1):
+        np.testing.assert_array_equal(joined.embeddings[chunk], embeddings[chunk][orders[chunk]])
+
+
+def test_parts_of_several_recordings_have_names_of_their_own(separator, tmp_path):
+    paths = [tmp_path / "one.wav", tmp_path / "two.wav"]
+    for path in paths:
+        write(path, np.random.default_rng(0).normal(0, 0.1, RATE // 4), RATE)
+    shown = recordings.recordings_page([recordings.Model("", separator)], paths).decode()
+    titles = re.findall("<h2.*?>(.*?)</h2>", shown)
+    assert len(titles) == len(set(titles)) == 2 * 3
+    for path in paths:
+        assert sum(path.name in title for title in titles) == 3
 
 
 def test_a_strip_has_a_colour_for_every_number():
@@ -154,11 +204,15 @@ def test_the_worst_the_median_and_the_best_are_shown():
         (["{tmp}/nowhere.wav"], "nowhere.wav: there is no such file"),
         (["{run}", "{tmp}/text.wav"], "text.wav: not a recording"),
         (["{run}", "--output", "{tmp}"], "is a folder; name a file in it"),
+        (["{tmp}/text.wav", "--output", "{tmp}/text.wav"], "text.wav is an input"),
+        (["{tmp}/text.wav", "--output", "{tmp}/link.html"], "link.html is an input"),
+        (["{run}", "--output", "{tmp}/text.wav"], "text.wav is there and no page"),
     ],
 )
 def test_mistakes_are_one_sentence(run, tmp_path, capsys, monkeypatch, arguments, sentence):
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "link.html").hardlink_to(tmp_path / "text.wav")
     given = [one.format(tmp=tmp_path, run=run) for one in arguments]
     before = sorted(tmp_path.iterdir())
     assert cli.main(["lens", "--output", str(tmp_path / "page.html"), *given]) == 2
@@ -167,3 +221,4 @@ def test_mistakes_are_one_sentence(run, tmp_path, capsys, monkeypatch, arguments
     assert err.count("\n") == 1
     assert re.search(sentence, err)
     assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "text.wav").read_text() == "no audio"

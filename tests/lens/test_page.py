@@ -141,14 +141,11 @@ def test_any_text_is_escaped():
         assert html.escape(part) in text
 
 
-def test_without_its_recordings_a_page_says_so(run, tmp_path):
-    moved = tmp_path / "moved"
-    shutil.copytree(run, moved)
-    text = (moved / "config.json").read_text()
-    (moved / "config.json").write_text(text.replace('"root": "/', '"root": "/nowhere/'))
-    shown = lens.page([moved]).decode()
-    assert "The recordings of moved cannot be used" in shown
-    assert "there is no folder" in shown
+def test_without_its_recordings_a_page_says_so(run):
+    """They are looked for where the config of the command line has them."""
+    shown = lens.run_page(run, {"root": "/nowhere"}).decode()
+    assert html.escape(f"The recordings of {run.name} cannot be used") in shown
+    assert "there is no folder /nowhere" in shown
     assert "Learning curves" in shown
     assert "Slot embeddings" not in shown
 
