@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from audioslots_jax.inference.presence import PRESENT
 from audioslots_jax.lens.apart import Apart
@@ -132,36 +132,49 @@ def _strips(apart: Apart, seconds: float) -> list[Strip]:
         slots = apart.joined.order.shape[1]
         joints = f"{len(order) - 1} joints; the network's slots change places at {len(moved)}"
         summary = f"{joints} of them{_at(moved * hop)}"
-        shown = _columns(np.concatenate([np.arange(len(order))[:, None] % 2, 2 + order], axis=1),
-                         hop, seconds)  # fmt: skip
-        colours = (LIGHT, DARK, *_colours(slots))
         names = [f"slot {slot + 1}" for slot in apart.slots]
+        legend = [(colour, f"network's slot {i + 1}") for i, colour in enumerate(_colours(slots))]
         strips.append(
-            Strip(
+            _strip(
                 f"{model}joints of chunks (top), and the network's slot in {', '.join(names)}",
-                strip(shown, colours, f"Slots over time: {summary}"),
-                [(colour, f"network's slot {i + 1}") for i, colour in enumerate(_colours(slots))],
-                summary + ".",
+                (LIGHT, DARK), np.arange(len(order)) % 2, order, (hop, seconds), legend,
+                summary,
             )
-        )
+        )  # fmt: skip
     if apart.scores is not None:
         held, wrong = np.asarray(apart.scores.held), apart.scores.swapped
         swaps = f"{wrong.sum()} of {len(wrong)} chunks are swapped, by the truth"
         summary = swaps + _at(np.flatnonzero(wrong) * apart.score_seconds)
         sources = held.shape[1]
-        shown = _columns(np.concatenate([wrong[:, None].astype(int), 2 + held], axis=1),
-                         apart.score_seconds, seconds)  # fmt: skip
-        colours = (LIGHT, RED, *_colours(sources))
         names = [f"slot {slot + 1}" for slot in apart.slots[:sources]]
+        legend = [(colour, f"truth {i + 1}") for i, colour in enumerate(_colours(sources))]
         strips.append(
-            Strip(
+            _strip(
                 f"{model}swaps (top, red), and the true voice in {', '.join(names)}",
-                strip(shown, colours, f"Voices over time: {summary}"),
-                [(colour, f"truth {i + 1}") for i, colour in enumerate(_colours(sources))],
-                summary + ".",
+                (LIGHT, RED), wrong.astype(int), held, (apart.score_seconds, seconds), legend,
+                summary,
             )
-        )
+        )  # fmt: skip
     return strips
+
+
+def _strip(
+    caption: str,
+    marks: tuple[str, str],
+    marked: Int[np.ndarray, " chunk"],
+    numbers: Int[np.ndarray, "chunk row"],
+    times: tuple[float, float],
+    legend: list[tuple[str, str]],
+    summary: str,
+) -> Strip:
+    """Returns rows of colours: which of two marks a chunk has, and a number in each other row.
+
+    ``times`` are from chunk to chunk and of the whole, in seconds; the legend has the colours.
+    """
+    shown = _columns(np.concatenate([marked[:, None], 2 + numbers], axis=1), *times)
+    colours = (*marks, *(colour for colour, _ in legend))
+    picture = strip(shown, colours, f"{caption}: {summary}")
+    return Strip(caption, picture, legend, f"{summary}.")
 
 
 def _colours(count: int) -> list[str]:

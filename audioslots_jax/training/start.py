@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from audioslots_jax.errors import UserError
 from audioslots_jax.training.state import TrainState
+from audioslots_jax.workdir import CONFIG
 
 NAMED = 3  # arrays, in a sentence
 
@@ -30,7 +31,8 @@ def start_from(state: TrainState, model: str) -> TrainState:
 
     folder = Path(model).expanduser()
     own = packaged.COMPACT.parent / model
-    given = load(own if not folder.exists() and own.is_dir() else folder)
+    # A folder that only has the name of a model, such as that of a store, is none.
+    given = load(own if own.is_dir() and not (folder / CONFIG).exists() else folder)
     names, arrays = packaged.flat(state.params), packaged.flat(given.params)
     shared = names.keys() & arrays.keys()
     if other := [
