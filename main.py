@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from audioslots_jax.devices.memory import keep_freed_memory
 from audioslots_jax.errors import Preempted, UserError
@@ -56,21 +56,23 @@ def main(argv: list[str]) -> None:
         if "://" in WORKDIR.value:
             raise UserError(f"--workdir {WORKDIR.value} is no folder; mount the bucket as one.")
         workdir = Path(WORKDIR.value).expanduser()
+
+        from audioslots_jax.training.settings import complete
+
         if MODE.value == "evaluate":
             from audioslots_jax.evaluation.whole import describe, evaluate
-            from audioslots_jax.training.settings import complete
 
-            config = complete(CONFIG.value)
-            print(describe(evaluate(config, workdir), workdir))
-            leave_page(workdir, config)
+            print(describe(evaluate(complete(CONFIG.value), workdir), workdir))
         else:
             start_distributed()
 
             from audioslots_jax.training.loop import train
-            from audioslots_jax.training.settings import complete
 
             train(CONFIG.value, workdir)
-            leave_page(workdir, complete(CONFIG.value))
+
+        from audioslots_jax import lens
+
+        lens.leave(workdir, complete(CONFIG.value))
     except UserError as error:
         fail(str(error))
     except Preempted as preempted:
@@ -79,30 +81,6 @@ def main(argv: list[str]) -> None:
     except KeyboardInterrupt:
         trained = "continues from the last checkpoint" if MODE.value == "train" else "starts anew"
         fail(f"interrupted; the same command {trained}.", code=130)
-
-
-def leave_page(workdir: Path, config: ConfigDict) -> None:
-    """Writes the page of a run, if its complete config asks for examples, or says why not.
-
-    Several processes leave it to `audioslots lens`, as one alone cannot read their checkpoints.
-    """
-    import jax
-
-    if jax.process_count() > 1 or not config.eval.examples:
-        return
-    page = workdir / "lens.html"
-    try:
-        from audioslots_jax import lens
-
-        lens.write(page, lens.run_page(workdir, config.data))
-    # Whatever a library makes of it: the run is done and saved, and so is its exit code.
-    except Exception as error:
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        reason = reason.strip().partition("\n")[0].rstrip(".")
-        command = f"audioslots lens {workdir} --output=page.html"
-        print(f"no page: {reason}; `{command}` makes one", file=sys.stderr)
-    else:
-        print(f"{page} lets you hear and see what the slots do")
 
 
 def start_distributed() -> None:

@@ -7,7 +7,6 @@ import pytest
 import soundfile
 from ml_collections import ConfigDict
 
-import main
 from audioslots_jax import UserError, lens
 from audioslots_jax.data import recordings
 from audioslots_jax.inference.recordings import load
@@ -89,7 +88,7 @@ def test_a_page_that_fails_is_a_sentence(run, monkeypatch, capsys, failure, reas
         raise failure
 
     monkeypatch.setattr(lens, "run_page", fail)
-    main.leave_page(run, complete(ConfigDict({})))
+    lens.leave(run, complete(ConfigDict({})))
     out, err = capsys.readouterr()
     assert not out
     assert err.startswith("no page: ")
@@ -104,9 +103,9 @@ def test_a_page_opens_what_the_config_names(run, separator, tmp_path, monkeypatc
     monkeypatch.setattr(lens, "run_page", lambda *given: opened.append(given) or b"page")
     monkeypatch.setattr(lens, "write", lambda *_: None)
     config = complete(ConfigDict({**separator.config, "data": moved_to(separator, tmp_path)}))
-    main.leave_page(run, config)
+    lens.leave(run, config)
     assert opened == [(run, config.data)]
     assert config.data.root == str(tmp_path)
     config.eval.examples = 0
-    main.leave_page(run, config)
+    lens.leave(run, config)
     assert len(opened) == 1
