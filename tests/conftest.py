@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -13,6 +14,12 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
     " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     " --xla_cpu_use_fusion_emitters=false"
 )
+
+# Many tests compile what others did. Each worker has a folder of its own, since what one is writing
+# the other one must not read.
+CACHE = tempfile.TemporaryDirectory(prefix="compiled")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 # Before anything imports the library.
 install_import_hook("audioslots_jax", "beartype.beartype")
@@ -55,7 +62,6 @@ def environment(tmp_path_factory):
     return {
         **os.environ,
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PLATFORMS": "cpu",
         "PYTHONUNBUFFERED": "1",
     }

@@ -24,6 +24,7 @@ STEPS = 60
 TABLE = 6  # lines that a training ends with, before the one that names its page
 LONG = [f"--config.train.steps={STEPS}", "--config.train.checkpoint_every=7"]
 LONG += ["--config.train.eval_every=20", "--config.train.log_every=9"]
+LONG += ["--config.eval.examples=1"]
 
 # In place of that of a config, to be compiled in seconds; without a page.
 SMALL_NETWORK = """
@@ -277,7 +278,7 @@ def test_a_folder_of_speakers_holds_some_out(bare, tmp_path):
     small += ["--config.train.warmup_steps=1", "--config.data.crop_seconds=0.25"]
     small += ["--config.model.encoder.width=8", "--config.model.encoder.blocks=2"]
     small += ["--config.model.encoder.embedding_block=1", "--config.model.slot_module.slot_size=8"]
-    small += [f"--config.data.root={tmp_path / 'voices'}"]
+    small += [f"--config.data.root={tmp_path / 'voices'}", "--config.eval.examples=0"]
     result = run(bare, tmp_path / "run", *small, config="configs/compact.py")
     assert result.returncode == 0, result.stderr
     assert "1 of 13 files left out: 1 unreadable (speaker0/broken.wav)" in result.stdout
@@ -335,7 +336,7 @@ def test_the_paper_config_trains_alike_on_files_and_store_and_without_tensorflow
     assert "without tensorflow and clu no TensorBoard events" in result.stdout
 
 
-def test_dynamic_mixing_trains_from_a_store_alone(environment, store, tmp_path):
+def test_dynamic_mixing_trains_from_a_store_alone(bare, store, tmp_path):
     dynamic = ["--config.data.mixing=dynamic", "--config.data.silence=redraw"]
-    metrics, _ = train_paper(environment, store, tmp_path / "store", *dynamic)
+    metrics, _ = train_paper(bare, store, tmp_path / "store", *dynamic)
     assert 8 < json.loads(metrics.splitlines()[-1])["eval/oracle_si_snri"] < 18

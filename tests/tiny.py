@@ -16,5 +16,5 @@ def get_config() -> ConfigDict:
     config.model.decoder.update(layers=2, width=8)
     config.train.update(steps=12, batch_size=4, warmup_steps=2, remat_decoder=False)
     config.train.update(log_every=3, eval_every=6, checkpoint_every=4)
-    config.eval.update(mixtures=6, examples=1)
+    config.eval.update(mixtures=6, examples=0)
     return config

@@ -69,7 +69,7 @@ def over_time(joined: Joined, slots: Sequence[int], names: Sequence[str]) -> Sec
 
 def _two_dimensions(points: np.ndarray) -> tuple[np.ndarray, float]:
     """Returns the first two principal components, and their share of the variance."""
-    pca = PCA(2, svd_solver="full").fit(np.asarray(points, np.float64))
+    pca = PCA(2, random_state=0).fit(np.asarray(points, np.float64))
     flat = pca.transform(np.asarray(points, np.float64))
     return flat, float(np.nan_to_num(pca.explained_variance_ratio_).sum())
 

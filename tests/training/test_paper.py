@@ -1,7 +1,6 @@
 """One true training step of the paper's experiment, at full size."""
 
 import functools
-import re
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +28,18 @@ def decoder_parameters(d=4096, width=256, hidden=5, octaves=8 + 6):
     return (d + 2 * octaves) * width + width + (hidden - 1) * (width**2 + width) + width + 1
 
 
+def random_state(task, optimizer, samples):
+    """A state in which no parameter is zero; to draw what a training starts from takes longer."""
+    init = functools.partial(init_state, task.separator, optimizer, samples, 0)
+    random = np.random.default_rng(0)
+
+    def draw(shape):
+        return random.standard_normal(shape.shape, np.float32) / max(shape.size, 1) ** 0.25
+
+    state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(init))
+    return state._replace(params=jax.tree.map(draw, state.params))
+
+
 def test_a_true_training_step():
     config = paper.get_config()
     config.train.warmup_steps = 0  # so that the first step has a learning rate above zero
@@ -36,10 +47,9 @@ def test_a_true_training_step():
     batch = Voices(sample_rate=16000, samples=8000).batch(0, 0, range(1), 1)
     batch = Batch(*map(jnp.asarray, batch))
     assert task.separator.front_end.size(8000) == (256, 64)
-    state = jax.jit(functools.partial(init_state, task.separator, optimizer, 8000, 0))()
-    before = jax.tree.map(np.asarray, state.params)
+    before = random_state(task, optimizer, 8000)
 
-    estimates = jax.eval_shape(task.separator, state.params, batch.mixture)
+    estimates = jax.eval_shape(task.separator, before.params, batch.mixture)
     assert estimates.named["grid"].shape == (1, 32, 8, 512)
     assert estimates.slots.shape == (1, 2, 4096)
     assert estimates.named["attention"].shape == (1, 4, 8, 2, 32, 8)
@@ -47,7 +57,7 @@ def test_a_true_training_step():
 
     sizes = {
         part: sum(x.size for x in jax.tree.leaves(tree))
-        for part, tree in state.params["params"].items()
+        for part, tree in before.params["params"].items()
     }
     assert sizes == {
         "encoder": 21_275_840,  # derived in tests/models/test_resnet.py
@@ -55,13 +65,9 @@ def test_a_true_training_step():
         "decoder": decoder_parameters(),
     }
 
-    step = jax.jit(functools.partial(train_step, task, optimizer), donate_argnums=0)
-    state, values = step(state, batch)
+    state, values = jax.jit(functools.partial(train_step, task, optimizer))(before, batch)
     assert int(state.step) == 1
     assert np.isfinite(float(values["loss"]))
-    changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), before, state.params)
+    changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), before.params, state.params)
     for path, did in jax.tree_util.tree_leaves_with_path(changed):
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
-        # Residual branches end in a norm whose scale starts at zero, so they have no gradient yet.
-        branch = re.search(r"stage\d_block\d\.(conv1|norm1|conv2)\.", name)
-        assert did != bool(branch), name
+        assert did, jax.tree_util.keystr(path, simple=True, separator=".")
