@@ -6,6 +6,7 @@ disk): the same on every host, for any number of workers and after any restart.
 
 import abc
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -109,6 +110,8 @@ class Data(NamedTuple):
         set has a division of its own.
       fingerprint: changes with the recordings examples are drawn from, not with where they lie.
       longer: validation mixtures of `wholes.WHOLE_SECONDS`, to listen to, if there are any.
+      speaker_lists: files that may say the sexes of validation speakers, by speaker; see
+        `sexes.read_sexes`. Training needs none, so they are read by who asks.
     """
 
     train: Mixtures
@@ -116,6 +119,7 @@ class Data(NamedTuple):
     held_out: HeldOut
     fingerprint: str
     longer: Mixtures | None = None
+    speaker_lists: Mapping[str, Path] = {}
 
 
 @runtime_checkable

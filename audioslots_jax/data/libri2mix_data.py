@@ -11,7 +11,8 @@ from audioslots_jax.data.batch import Data, HeldOut, Mixtures, Whole, crop_sampl
 from audioslots_jax.data.hashing import fingerprint
 from audioslots_jax.data.libri2mix import SOURCES, SPLITS, Libri2Mix
 from audioslots_jax.data.libri2mix_crops import DynamicMixing, OfficialMixing, Silence
-from audioslots_jax.data.librispeech import SAMPLE_RATE, Folder, Root, open_root
+from audioslots_jax.data.librispeech import LIBRISPEECH, SAMPLE_RATE, Folder, Root, open_root
+from audioslots_jax.data.sexes import nearest_lists
 from audioslots_jax.data.wholes import WHOLE_SECONDS, Wholes
 from audioslots_jax.errors import UserError
 
@@ -72,7 +73,13 @@ class Libri2MixData:
             OfficialMixing(validation, samples=length, silence="redraw")
             for length in (samples, round(WHOLE_SECONDS * SAMPLE_RATE))
         )
-        return Data(train, crops, {}, fingerprint(parts), wholes)
+        # In a store that folder is not there, and its list lies above.
+        places = {
+            str(speaker): root.path / LIBRISPEECH / utterance
+            for row in validation.rows
+            for speaker, utterance in zip(row.speaker_ids, row.utterances, strict=True)
+        }
+        return Data(train, crops, {}, fingerprint(parts), wholes, nearest_lists(places))
 
     def open_test(self, held_out: HeldOut, count: int) -> Wholes:
         """Returns all official mixtures of a split not used before, cut or padded to 10 s."""

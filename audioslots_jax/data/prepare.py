@@ -8,7 +8,7 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from audioslots_jax.data.libri2mix import METADATA
 from audioslots_jax.data.librispeech import LIBRISPEECH
 from audioslots_jax.data.parallel import ordered_map
 from audioslots_jax.data.recordings import Unusable
+from audioslots_jax.data.sexes import SPEAKERS, nearest
 from audioslots_jax.errors import UserError
 from audioslots_jax.progress import progress
 
@@ -53,14 +54,15 @@ def prepare(root: Path, output: Path, sample_rate: int) -> str:
 
     Args:
       root: holds ``LibriSpeech/`` (and ``metadata/Libri2Mix/``, which is copied), or a folder per
-        speaker, or ``train/``, ``dev/`` and perhaps ``test/`` with a folder per speaker each.
+        speaker, or ``train/``, ``dev/`` and perhaps ``test/`` with a folder per speaker each. The
+        nearest ``SPEAKERS.TXT``, in it or above, is copied.
       output: the store's folder.
       sample_rate: in Hz; recordings at other rates are resampled. Several channels are mixed down.
 
     Raises:
       UserError: if there is nothing to pack, or ``output`` is something else or cannot be written.
     """
-    sources, subsets, metadata = collect(root)
+    sources, subsets, copied = collect(root)
     parts = divide(sources)
     if not store.is_store(output) and any(p.name != store.LOCK for p in output.glob("*")):
         raise UserError(f"--output: {output} holds something else; name a new folder.")
@@ -85,7 +87,7 @@ def prepare(root: Path, output: Path, sample_rate: int) -> str:
                 for number in missing:
                     records[number] = _write_part(output, number, parts[number], sample_rate, bar)
             ordered = [records[number] for number in range(len(parts))]
-            summary = _finish(output, ordered, metadata, subsets, sample_rate)
+            summary = _finish(output, ordered, copied, subsets, sample_rate)
             return f"{summary}; all checksums hold." if intact else f"{summary}."
     except OSError as error:
         raise UserError(
@@ -94,16 +96,18 @@ def prepare(root: Path, output: Path, sample_rate: int) -> str:
         ) from None
 
 
-def collect(root: Path) -> tuple[list[Source], list[str], list[Path]]:
-    """Returns recordings, the folders that divide them if any, and the metadata beside them."""
+def collect(root: Path) -> tuple[list[Source], list[str], dict[str, Path]]:
+    """Returns recordings, the folders that divide them if any, and files to copy by their name."""
     root = root.resolve()  # whose name counts, if it is LibriSpeech's
     if not root.is_dir():
         raise UserError(f"ROOT: there is no folder {root}; name one that holds recordings.")
     base = root / LIBRISPEECH if (root / LIBRISPEECH).is_dir() else root
-    metadata: list[Path] = []
+    speakers = nearest(base)
+    copied = {} if speakers is None else {SPEAKERS: speakers}
     if base.name == LIBRISPEECH:
         folders = sorted(folder.name for folder in base.iterdir() if folder.is_dir())
         metadata = sorted((base.parent / METADATA).glob("*.csv"))
+        copied |= {f"{METADATA}/{path.name}": path for path in metadata}
     else:
         folders = recordings.subsets(base)
     sources = []
@@ -115,7 +119,7 @@ def collect(root: Path) -> tuple[list[Source], list[str], list[Path]]:
         raise UserError(
             f"ROOT: no recordings in {root}; it must hold {LIBRISPEECH}/, or a folder per speaker."
         )
-    return sorted(sources, key=lambda s: os.fsencode(s.name)), folders, metadata
+    return sorted(sources, key=lambda s: os.fsencode(s.name)), folders, copied
 
 
 def divide(sources: Iterable[Source]) -> list[list[Source]]:
@@ -240,17 +244,21 @@ def _files(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
 
 
 def _finish(
-    output: Path, records: list[Record], metadata: list[Path], subsets: list[str], sample_rate: int
+    output: Path,
+    records: list[Record],
+    copied: Mapping[str, Path],
+    subsets: list[str],
+    sample_rate: int,
 ) -> str:
-    """Removes what an earlier, larger store left over, adds the metadata and seals the store."""
+    """Removes what an earlier, larger store left over, copies files and seals the store."""
     files = _files(records)
     for path in output.glob("part-*"):
         if store.is_part(path) and int(path.name[5:10]) >= len(records):
             path.unlink()
-    for path in metadata:
-        (output / METADATA).mkdir(parents=True, exist_ok=True)
-        write_atomically(output / METADATA / path.name, path.read_bytes())
-        files[f"{METADATA}/{path.name}"] = store.described(path)
+    for name, path in copied.items():
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(output / name, path.read_bytes())
+        files[name] = store.described(path)
     table = np.concatenate([np.load(output / name) for name in files if name.endswith(".npy")])
     problems: dict[str, list[str]] = {}
     for record in records:

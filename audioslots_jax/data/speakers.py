@@ -31,6 +31,7 @@ from audioslots_jax.data.recordings import (
     subsets,
 )
 from audioslots_jax.data.scenes import SceneFields
+from audioslots_jax.data.sexes import nearest_lists
 from audioslots_jax.data.wholes import WHOLE_SECONDS, Wholes, held_out_wholes
 from audioslots_jax.errors import UserError
 
@@ -184,6 +185,7 @@ class SpeakersData(SceneFields):
             {**{side: sorted(sides[side]) for side in HELD_OUT}, **held_out_noises(noises)},
             fingerprint(itertools.chain(identity, identities(noises))),
             wholes,
+            nearest_lists({name: of[0].path for name, of in sides["validation"].items()}),
         )
 
     def open_test(self, held_out: HeldOut, count: int) -> Wholes:

@@ -5,6 +5,7 @@
     DIR/part-00000.npy    a row of `utterance_dtype` for each of them
     DIR/part-00000.json   which files they are of; for `audioslots prepare` to continue
     DIR/metadata/         the metadata of LibriMix, copied
+    DIR/SPEAKERS.TXT      LibriSpeech's list of speakers, copied
     DIR/verified.json     size and date of every file when its checksum was last computed
     DIR/lock              held while `audioslots prepare` writes
 

@@ -43,10 +43,14 @@ class Listed(NamedTuple):
 
 
 class HeldOut(NamedTuple):
-    """Held-out mixtures of a data set: crops as the training is scored on, and longer ones."""
+    """Held-out mixtures of a data set: crops as the training is scored on, and longer ones.
+
+    Who is heard may be in lists; see `data.batch.Data`.
+    """
 
     crops: Mixtures
     longer: Mixtures | None
+    speaker_lists: Mapping[str, Path]
 
 
 def open_held_out(
@@ -66,7 +70,7 @@ def open_held_out(
         require_same_recordings(record, opened, workdir)
     elif opened.held_out:
         raise UserError(f"{workdir} does not remember what it was not trained on.")
-    return HeldOut(opened.validation, opened.longer)
+    return HeldOut(opened.validation, opened.longer, opened.speaker_lists)
 
 
 def from_data(longer: Mixtures) -> Listed:

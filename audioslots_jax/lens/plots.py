@@ -58,6 +58,23 @@ def cloud(
     return _picture(figure, alt)
 
 
+def classes(pairs: Sequence[tuple[str, float]], axes_names: tuple[str, str], alt: str) -> Picture:
+    """Returns the values of each class above its name, and their mean with its standard error."""
+    figure = Figure(figsize=INCHES, layout="constrained")
+    axes = figure.add_subplot()
+    groups = grouped(pairs)
+    places = {name: place for place, name in enumerate(groups)}
+    x, y = [places[name] for name, _ in pairs], [value for _, value in pairs]
+    axes.scatter(x, y, c=PALETTE[0], s=14, alpha=0.75, linewidths=0)
+    means, errors, _ = zip(*groups.values(), strict=True)
+    beside = [place + 0.12 for place in places.values()]
+    axes.errorbar(beside, means, errors, color="black", ls="", lw=1.5, marker="s", ms=3, capsize=4)
+    axes.set_xticks([*places.values()], [*places])
+    axes.set_xlim(-0.5, len(places) - 0.5)
+    _name(axes, *axes_names)
+    return _picture(figure, alt)
+
+
 def binned(
     x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"], bins: int = 5
 ) -> list[tuple[float, float, float, float, int]]:

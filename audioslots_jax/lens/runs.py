@@ -1,7 +1,7 @@
 """Pages about a run, and about several side by side."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +10,7 @@ import numpy as np
 
 from audioslots_jax import fields
 from audioslots_jax.data.batch import Whole
+from audioslots_jax.data.sexes import read_sexes
 from audioslots_jax.errors import UserError
 from audioslots_jax.inference.recordings import RecordingSeparator, load
 from audioslots_jax.lens import history, mixtures, sections
@@ -70,6 +71,7 @@ def run_page(workdir: Path, data: fields.Section | None = None) -> bytes:
         curves = sections.training({run.name: history.read(workdir)})
         return render(run.name, [run.fact, AUTOENCODER], [curves] if curves else [])
     held_out, problem = _open(run, data)
+    sexes, unread = _sexes(held_out)
     listed = _listed(run, held_out)
     # What XLA compiles and what Matplotlib draws are done side by side.
     with ThreadPoolExecutor(1) as background:
@@ -82,11 +84,11 @@ def run_page(workdir: Path, data: fields.Section | None = None) -> bytes:
         made = looked_at.result()
         about: list[Section | None] = []
         if made is not None:
-            about = [sections.failures(made), embeddings.by_source(made)]
+            about = [sections.failures(made, sexes), embeddings.by_source(made)]
             about.append(sections.counting(made))
         heard = _to_hear(run, chosen.result())
     parts = [curves, heard, looked.result(), *about]
-    return render(run.name, [run.fact, *problem], [part for part in parts if part])
+    return render(run.name, [run.fact, *problem, *unread], [part for part in parts if part])
 
 
 def comparison_page(workdirs: Sequence[Path]) -> bytes:
@@ -146,6 +148,14 @@ def _open(run: Run, data: fields.Section | None = None) -> tuple[HeldOut | None,
     except UserError as error:
         what = "scores of crops, embeddings and mixtures made of them are missing here"
         return None, [f"The recordings of {run.name} cannot be used, so {what} ({error})"]
+
+
+def _sexes(held_out: HeldOut | None) -> tuple[Mapping[str, str], list[str]]:
+    """Returns the sexes of held-out speakers, where known; or none, and why in a sentence."""
+    try:
+        return read_sexes(held_out.speaker_lists if held_out else {}), []
+    except UserError as error:
+        return {}, [f"Scores by the sexes of speakers are missing here ({error})"]
 
 
 def _listed(run: Run, held_out: HeldOut | None) -> Listed:

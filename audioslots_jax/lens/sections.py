@@ -9,7 +9,7 @@ from audioslots_jax.lens.held_out import Crops
 from audioslots_jax.lens.history import Series
 from audioslots_jax.lens.images import PALETTE
 from audioslots_jax.lens.page import Figure, Section, Table
-from audioslots_jax.lens.plots import Points, binned, cloud, curves, grouped
+from audioslots_jax.lens.plots import Points, binned, classes, cloud, curves, grouped
 
 FEWEST = 4  # points of a picture
 
@@ -57,8 +57,13 @@ def training(runs: Mapping[str, Series]) -> Section | None:
     return Section("Learning curves", figures=figures, tables=tables if columns else ())
 
 
-def failures(crops: Crops) -> Section | None:
-    """Returns scores by level difference and by distance of pitches; None if they are few."""
+def failures(crops: Crops, sexes: Mapping[str, str]) -> Section | None:
+    """Returns scores by level difference, distance of pitches and sexes; None if they are few.
+
+    Args:
+      crops: whose scores they are.
+      sexes: of speakers by name, where known.
+    """
     figures, tables = [], []
     for title, unit, values in (
         ("difference of levels", "dB", crops.levels),
@@ -82,6 +87,14 @@ def failures(crops: Crops) -> Section | None:
         tables.append(
             Table(f"Scores of held-out crops by {title}, against the truth", header, rows)
         )
+    text = (
+        "Of the held-out crops. Pitches are medians, measured in the true sources; mixtures in "
+        "which one cannot be told are left out."
+    )
+    if by_sexes := _by_sexes(crops, sexes):
+        figures.append(by_sexes[0])
+        tables.append(by_sexes[1])
+        text += " Sexes are those of SPEAKERS.TXT."
     pairs = [(name, float(score)) for names, score, here in
              zip(crops.names, crops.si_snri, crops.present, strict=False)
              for name, present in zip(names, here, strict=False)
@@ -93,11 +106,33 @@ def failures(crops: Crops) -> Section | None:
         tables.append(Table("Scores of the crops in which a speaker is heard", header, rows))
     if not figures:
         return None
-    text = (
-        "Of the held-out crops. Pitches are medians, measured in the true sources; mixtures in "
-        "which one cannot be told are left out."
-    )
     return Section("Where it fails", [text], figures, tables)
+
+
+def _by_sexes(crops: Crops, sexes: Mapping[str, str]) -> tuple[Figure, Table] | None:
+    """Returns scores by the sexes of who is heard; None if those of few mixtures are known."""
+    known: list[tuple[str, float]] = []
+    unknown = 0
+    for names, here, score in zip(crops.names, crops.present, crops.si_snri, strict=False):
+        heard = [name for name, present in zip(names, here, strict=False) if present]
+        if len(heard) < 2 or not np.isfinite(score):
+            continue
+        if all(name in sexes for name in heard):
+            known.append(("+".join(sorted(sexes[name] for name in heard)), float(score)))
+        else:
+            unknown += 1
+    if len(known) < FEWEST:
+        return None
+    groups = grouped(known)
+    caption = "SI-SNRi against the truth by sexes of the speakers, and means with standard errors"
+    alt = f"{caption}: {', '.join(f'{pair} {mean:.1f}' for pair, (mean, *_) in groups.items())} dB"
+    figure = Figure(classes(known, ("sexes", "SI-SNRi (dB)"), alt), caption)
+    rows = [[pair, f"{mean:.2f}", f"{error:.2f}", str(count)]
+            for pair, (mean, error, count) in groups.items()]  # fmt: skip
+    title = "Scores of held-out crops by sexes of the speakers, against the truth"
+    if unknown:
+        title += f"; left out: {unknown} of {unknown + len(known)}, where a sex is not known"
+    return figure, Table(title, ["sexes", "SI-SNRi (dB)", "standard error", "mixtures"], rows)
 
 
 def counting(crops: Crops) -> Section | None:

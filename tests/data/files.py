@@ -51,6 +51,24 @@ def write_librimix(root, subsets=SUBSETS):
     return root
 
 
+SEXES = "FFMM"
+
+
+def write_speakers(folder, speakers):
+    """LibriSpeech's list of speakers, of whom two are female, then two male, and so on."""
+    lines = [
+        "; Made for tests; nobody is meant.",
+        ";",
+        ";ID  |SEX| SUBSET           |MINUTES| NAME",
+    ]
+    for number, speaker in enumerate(speakers):
+        sex = SEXES[number % len(SEXES)]
+        lines.append(f"{speaker:<4} | {sex} | dev-clean        | 8.02  | A | M | Reader")
+    path = folder / "SPEAKERS.TXT"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def contents(folder):
     """What a store holds: the bytes of every file that is the same wherever it was made."""
     return {
