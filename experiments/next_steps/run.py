@@ -48,15 +48,18 @@ ALONE = "Without sources"
 SPEECH = "Without sources, real speech"
 GATED, FOUR = {"name": "gated_pooling", "slot_size": 384}, ("model.slots", 4)
 COMPETING = {"name": "slot_attention", "slot_size": 384, "width": 192, "mlp": 384}
+FEWER = ("train.steps", 1000)  # than a training of the paper's network has
 SEMI = (FOUR, ("train.with_sources", 0.125))
 MIXED = {"mixit": {"weight": 1.0}}
 BOTH = {**MIXED, "matched_snr": {"weight": 1.0}, "affinity": {"weight": 10.0}}
 VARIANTS = {
-    "transformer": Variant(SUPERVISED, "voices, transformer"),
-    "slot_attention": Variant(SUPERVISED, "voices, Slot Attention", "slot_attention"),
+    "transformer": Variant(SUPERVISED, "voices, transformer", "", (FEWER,)),
+    "slot_attention": Variant(
+        SUPERVISED, "voices, Slot Attention", "slot_attention", (FEWER,)
+    ),
     "random": Variant(
         SUPERVISED, "voices, Slot Attention, random start", "slot_attention",
-        (("model.slot_module.start", "random"),),
+        (FEWER, ("model.slot_module.start", "random")),
     ),
     "mask": Variant(SUPERVISED, "voices, masks, gated pooling", "mask"),
     "mask_slot_attention": Variant(
