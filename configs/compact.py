@@ -7,7 +7,7 @@
 joined: --config.data.root=STORE,OTHER.
 
 9 minutes of steps on two CPU cores, 4.8 dB SI-SNRi on 192 mixtures of 3 s of 13 speakers who were
-not trained on (241 speakers of LibriSpeech, 4.45 h; seed 0, 2.58 M parameters, a virtual machine on
+not trained on (241 speakers of LibriSpeech, 4.45 h; three seeds, 2.58 M parameters, a virtual machine on
 an AMD EPYC); oracle masks reach 15 dB. experiments/compact trains it longer, on more speakers, to
 7.7 dB. Variations, none of which has been trained yet:
 
