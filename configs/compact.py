@@ -17,6 +17,8 @@ more speakers, to 7.7 dB. Variations, none of which has been trained yet:
     --config=configs/compact.py:count         0 to 3 people, with pauses and noise, whose number the
                                               model says
 
+    --config=configs/compact.py:speaker_contrast   slots that are alike wherever a voice is heard
+
 They can be joined, but for base with large, and libri2mix with count. The number of slots is a
 model's own: its queries are parameters, so a model of two slots cannot be continued with three.
 """
@@ -26,7 +28,7 @@ from ml_collections import ConfigDict
 from audioslots_jax import UserError
 from audioslots_jax.variations import parse
 
-VARIATIONS = ("base", "large", "libri2mix", "count")
+VARIATIONS = ("base", "large", "libri2mix", "count", "speaker_contrast")
 
 
 def get_config(variations: str = "") -> ConfigDict:
@@ -143,6 +145,10 @@ def get_config(variations: str = "") -> ConfigDict:
         config.objectives.matched_snr.silence = 0.1
         config.objectives.presence = ConfigDict({"weight": 3.0})
         config.eval.evaluators = ("separation", "counting", "oracle_masks")
+    if "speaker_contrast" in chosen:
+        config.objectives.speaker_contrast = {"weight": 2.0, "temperature": 0.1}
+        config.data.crop_seconds *= 2  # whose halves are mixed with different voices
+        config.train.batch_size //= 2
     if "libri2mix" in chosen:
         kept = {name: config.data[name] for name in ("crop_seconds", "workers")}
         config.data = ConfigDict(

@@ -16,6 +16,7 @@ from audioslots_jax.objectives.matched_snr import MatchedSNR
 from audioslots_jax.objectives.mixit import MixIT
 from audioslots_jax.objectives.mixture_magnitude import MixtureMagnitude
 from audioslots_jax.objectives.presence import Presence
+from audioslots_jax.objectives.speaker_contrast import SpeakerContrast, with_other_partners
 from audioslots_jax.separator import Estimates, FrontEnd
 
 
@@ -23,9 +24,10 @@ from audioslots_jax.separator import Estimates, FrontEnd
 class Objective(Protocol):
     """A dataclass of the fields of its section, and a ``front_end`` if it compares spectrograms.
 
-    What it ``needs`` is ``"sources"`` if it does not say so; ``"pairs"`` for one that learns from
-    sums of mixtures (`Batch.in_pairs`), ``"mixture"`` for one that reads nothing else. The last two
-    are never shown a source.
+    What it ``needs`` is ``"sources"`` if it does not say so; ``"partners"`` for one that compares
+    voices with themselves beside others (`with_other_partners`); ``"pairs"`` for one that learns
+    from sums of mixtures (`Batch.in_pairs`), ``"mixture"`` for one that reads nothing else. The
+    last two are never shown a source.
     """
 
     def __call__(
@@ -41,6 +43,7 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "presence": Presence,
     "mixit": MixIT,
     "mixture_magnitude": MixtureMagnitude,
+    "speaker_contrast": SpeakerContrast,
 }
 
 
@@ -63,7 +66,7 @@ class Objectives:
         return sum(losses[1:], losses[0])
 
     def that_need(self, what: str) -> "Objectives":
-        """Returns those that need ``"sources"``, ``"pairs"`` or the ``"mixture"``."""
+        """Returns those that need ``"sources"``, ``"partners"``, ``"pairs"`` or a ``"mixture"``."""
         parts = ((w, part) for w, part in self.parts if getattr(part, "needs", "sources") == what)
         return Objectives(tuple(parts), self.assign)
 
@@ -93,4 +96,6 @@ def build(config: fields.Section, front_end: FrontEnd, assign: Assign) -> Object
     return Objectives(tuple(parts), assign)
 
 
-__all__ = ["OBJECTIVES", "Objective", "Objectives", "build", "pairwise_mse"]
+__all__ = [
+    "OBJECTIVES", "Objective", "Objectives", "build", "pairwise_mse", "with_other_partners",
+]  # fmt: skip

@@ -269,13 +269,24 @@ def _check_sources(config: ConfigDict, task: Task, devices: int) -> None:
     """Refuses objectives that do not fit the share of a batch whose sources are known."""
     share, names = config.train.with_sources, sorted(config.objectives)
     supervised = task.objectives.that_need("sources").parts
+    partners = task.objectives.that_need("partners").parts
     pairs = task.objectives.that_need("pairs").parts
     if share == 1:
         require(
-            len(supervised) == len(names), "train.with_sources", share,
+            len(supervised) + len(partners) == len(names), "train.with_sources", share,
             "must be below 1 with objectives that learn without sources, such as mixit",
         )  # fmt: skip
+        alone = not supervised or task.autoencoder or task.sequence is not None
+        require(
+            not (partners and alone), "objectives", names,
+            "must not compare voices (speaker_contrast) without another objective, with one slot, "
+            "or with train.sequence above 1",
+        )  # fmt: skip
         return
+    require(
+        not partners, "objectives", names,
+        "must not compare voices (speaker_contrast) with train.with_sources below 1",
+    )  # fmt: skip
     require(
         len(supervised) < len(names), "objectives", names,
         "must hold one that learns without sources, such as mixit, with train.with_sources below 1",

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from audioslots_jax import matching, objectives, separator
 from audioslots_jax.data.batch import Batch, crop_samples
-from audioslots_jax.objectives import Objectives
+from audioslots_jax.objectives import Objectives, with_other_partners
 from audioslots_jax.separator import Separator
 from audioslots_jax.sequences import Sequence
 from audioslots_jax.training.state import TrainState
@@ -46,6 +46,8 @@ class Task:
         """Returns the mean loss of the mixtures."""
         if self.with_sources == 1:
             batch = batch.alone() if self.autoencoder else batch
+            if self.objectives.that_need("partners").parts:
+                batch = with_other_partners(batch)
             return jnp.mean(self._losses(params, self.objectives, batch, key))
         known = round(self.with_sources * len(batch.mixture))
         shown, unknown = (

@@ -122,7 +122,7 @@ def test_text_where_a_number_belongs_is_named(tiny):
 
 
 @pytest.mark.parametrize("size", ["", "base", "large"])
-@pytest.mark.parametrize("data", ["", "libri2mix", "count"])
+@pytest.mark.parametrize("data", ["", "libri2mix", "count", "speaker_contrast"])
 def test_sizes_of_the_compact_model_are_possible_on_any_data(size, data):
     config = complete(compact.get_config(f"{size},{data}"))
     check(config)
