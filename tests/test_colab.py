@@ -82,7 +82,7 @@ def small(librimix, tmp_path_factory):
         "REPOSITORY": "",
         "INSTALL": False,
         "WORKDIR": str(folder / "runs"),
-        "VOICES": dict(flat(get_tiny_config().to_dict())),
+        "VOICES": {**dict(flat(get_tiny_config().to_dict())), "eval.examples": 1},
         "RECORDING_SECONDS": 2,
         "DATA": str(folder / "librimix"),
         "DOWNLOAD": PARTS,

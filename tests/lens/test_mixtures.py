@@ -103,6 +103,7 @@ def test_a_page_opens_what_the_config_names(run, separator, tmp_path, monkeypatc
     monkeypatch.setattr(lens, "run_page", lambda *given: opened.append(given) or b"page")
     monkeypatch.setattr(lens, "write", lambda *_: None)
     config = complete(ConfigDict({**separator.config, "data": moved_to(separator, tmp_path)}))
+    config.eval.examples = 1
     lens.leave(run, config)
     assert opened == [(run, config.data)]
     assert config.data.root == str(tmp_path)
