@@ -3,6 +3,7 @@
 import ast
 import base64
 import copy
+import html
 import io
 import os
 import re
@@ -204,6 +205,18 @@ def test_a_recording_is_separated(outputs, small):
     assert players.keys() == {"mixture", "slot 1", "slot 2"}
     samples = small["RECORDING_SECONDS"] * 8000
     assert {(len(sound), rate) for sound, rate in players.values()} == {(samples, 8000)}
+
+
+def test_the_lens_is_there_whole_and_apart_from_the_notebook(outputs, small):
+    """All of the page is in a frame, whose styles and scripts cannot get out, and nothing else."""
+    (output,) = shown(outputs["lens"], "text/html")
+    frame = re.fullmatch(r'<div><iframe [^<>"]*"[^<>]* srcdoc="([^"]*)"></iframe></div>', output)
+    page = html.unescape(frame.group(1))
+    assert page == (Path(small["WORKDIR"]) / "voices" / "lens.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    titles = re.findall(r"<h2[^>]*>([^<]*)</h2>", page)
+    assert {"Learning curves", "Listen", "Where each slot looks", "Slot embeddings"} <= {*titles}
+    assert page.count("<audio") == 3 * 5  # mixture, truths and slots
 
 
 def test_the_paper_is_trained_on_what_was_downloaded(outputs, small, librimix):

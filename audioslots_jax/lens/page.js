@@ -108,3 +108,13 @@ document.addEventListener("keydown", (event) => {
 });
 
 if (active) activate(active);
+
+// In a frame that holds its text (`srcdoc`), as in a notebook, links lead away to what is around it.
+if (location.protocol === "about:") {
+  for (const link of document.querySelectorAll("nav a")) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      document.querySelector(link.getAttribute("href")).scrollIntoView();
+    });
+  }
+}

@@ -123,22 +123,17 @@ def comparison_page(workdirs: Sequence[Path]) -> bytes:
 def where_slots_look(
     separator: RecordingSeparator, heard: Sequence[tuple[str, np.ndarray]]
 ) -> Section:
-    """Returns the attention in mixtures at the model's rate, or why there is none."""
+    """Returns attention or gates in mixtures at the model's rate, or that there are none."""
     looked: list[tuple[str, Looks]] = []
     for name, mixture in heard:
         panels = looks(separator, mixture)
         if panels is not None:
             looked.append((name, panels))
     name = separator.config["model"]["slot_module"]["name"]
-    none = f"Slots of {name} have no attention over a grid to look at: {REASONS.get(name, '')}"
-    text = () if looked else (none.rstrip(": ") + ".",)
-    return Section("Where each slot looks", text, looks=looked)
-
-
-REASONS = {
-    "gated_pooling": "each is a gate over the units of every frame, and what it lets through of "
-    "the mixture is the mask under its spectrogram"
-}
+    none = f"Slots of {name} have neither attention over a grid nor gates to look at."
+    return Section(
+        "Where each slot looks", [looked[0][1].meaning if looked else none], looks=looked
+    )
 
 
 def _open(run: Run, data: fields.Section | None = None) -> tuple[HeldOut | None, list[str]]:

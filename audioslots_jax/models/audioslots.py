@@ -16,7 +16,7 @@ class Outputs(NamedTuple):
       slots: one embedding per slot, in no particular order.
       decoded: what the decoder made of them.
       named: the encoder's features by name, the ``"grid"`` that the slot module reads and, where
-        the slot module has it, its ``"attention"``.
+        the slot module has them, its ``"attention"`` and what ``"passed"`` its gates.
     """
 
     slots: Float[Array, "batch slot embedding"]
@@ -56,6 +56,8 @@ class AudioSlots(nn.Module):
         named = {**features.named, "grid": features.grid}
         if slots.attention is not None:
             named["attention"] = slots.attention
+        if slots.passed is not None:
+            named["passed"] = slots.passed
         if self.presence is not None:
             named["presence"] = self.presence(slots.slots)
         return Outputs(slots.slots, decoded, named)

@@ -47,10 +47,13 @@ class Slots(NamedTuple):
     Attributes:
       slots: source embeddings, in no particular order.
       attention: weights of every layer from slots to grid cells, where there are any.
+      passed: how much of every frame passed into a slot, where slots are gates; not negative, and
+        not made to add up to anything.
     """
 
     slots: Float[Array, "batch slot embedding"]
     attention: Float[Array, "batch layer head slot grid_frequency grid_time"] | None = None
+    passed: Float[Array, "batch slot grid_time"] | None = None
 
 
 class Magnitudes(NamedTuple):

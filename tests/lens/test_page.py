@@ -114,6 +114,22 @@ def test_a_page_fits_a_phone(opened):
     assert opened.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+def test_in_a_frame_links_lead_to_the_parts_of_the_page(browser, page, tmp_path):
+    """As in a notebook, whose own page they would lead to."""
+    around = tmp_path / "around.html"
+    around.write_text(f'<iframe height="500" srcdoc="{html.escape(page.read_text())}"></iframe>')
+    browser.open(around)
+    inside = "document.querySelector('iframe').contentWindow"
+    links = f"[...{inside}.document.querySelectorAll('nav a')]"
+    for number in range(browser.evaluate(f"{links}.length")):
+        browser.evaluate(f"{links}[{number}].click()")
+        place = f"{inside}.document.querySelectorAll('section')[{number}].getBoundingClientRect()"
+        browser.wait_for(f"{place}.top < 500 && {place}.bottom > 0")
+    assert browser.evaluate(f"{inside}.location.href") == "about:srcdoc"
+    assert browser.evaluate(f"{inside}.scrollY") > 1000
+    assert not browser.problems
+
+
 def test_hostile_names_are_text(browser, run, tmp_path):
     name = "<script>hacked=1<" + "ß林" * 20 + ".wav"
     noise = np.random.default_rng(0).normal(0, 0.1, RATE)

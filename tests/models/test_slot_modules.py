@@ -53,6 +53,9 @@ def test_permuting_the_start_permutes_everything(name, decoder):
     if "attention" in ours.named:
         one, other = ours.named["attention"], theirs.named["attention"]
         np.testing.assert_allclose(other, one[:, :, :, order], atol=1e-5)
+    if "passed" in ours.named:
+        one, other = ours.named["passed"], theirs.named["passed"]
+        np.testing.assert_allclose(other, one[:, order], atol=1e-5)
     assert np.abs(ours.waveforms - theirs.waveforms).max() > 1e-3
 
 
@@ -61,6 +64,21 @@ def test_slots_share_every_cell_of_slot_attention():
     shares = jax.jit(separator)(params, MIXTURE).named["attention"]
     np.testing.assert_allclose(shares.sum(axis=3), 1, atol=1e-5)
     assert shares.shape[:4] == (2, 3, 1, 3)
+
+
+def test_nothing_passes_a_closed_gate_and_no_gate_lets_silence_pass():
+    """A gate is closed if it is zero everywhere; the last third of the mixture is silent."""
+    separator, params = make("gated_pooling", "mask")
+    mixture = MIXTURE.at[:, 2 * SAMPLES // 3 :].set(0)
+    closed = jnp.ones((2, 3, FIELDS["gated_pooling"]["slot_size"])).at[:, 1].set(0)
+    passed = np.asarray(
+        jax.jit(lambda queries: separator(params, mixture, queries=queries).named["passed"])(closed)
+    )
+    frames = separator.front_end.stft.frames(SAMPLES)
+    assert passed.shape == (2, 3, frames)
+    assert (passed[:, 1] == 0).all()
+    assert (passed[..., -frames // 4 :] == 0).all()
+    assert (passed[:, [0, 2], : frames // 2] > 0).all()
 
 
 def test_random_slots_are_drawn_by_their_key_alone():

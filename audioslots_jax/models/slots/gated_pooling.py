@@ -49,7 +49,7 @@ class GatedPooling(nn.Module):
         queries: Float[Array, "batch slot embedding"] | None = None,
         key: Key[Array, ""] | None = None,
     ) -> Slots:
-        """Returns the slots of a batch of features.
+        """Returns the slots of a batch of features, and how much of each frame passed their gates.
 
         They start from ``queries``, if given, in place of the learned ones. A ``key`` is part of a
         slot module's contract; this one draws nothing.
@@ -69,7 +69,9 @@ class GatedPooling(nn.Module):
         change = nn.silu(nn.Dense(self.slot_size, name="change_in")(mean))
         zeros = nn.initializers.zeros
         change = nn.Dense(self.slot_size, kernel_init=zeros, name="change_out")(change)
-        return Slots(gates + change)
+        # How long a frame's part of the mean is; jit drops it where nobody looks.
+        passed = jnp.linalg.norm(seen.astype(jnp.float32), axis=-1) * weights[:, None]
+        return Slots(gates + change, passed=passed)
 
 
 def bounded(
