@@ -20,6 +20,7 @@ from audioslots_jax.training.settings import check, complete
 from audioslots_jax.training.step import make_task
 from configs import compact
 from experiments.compact.export import export
+from tests.data.files import tone, write
 from tests.runs import make_run
 from tests.tiny import get_config
 
@@ -64,6 +65,30 @@ def test_counting(written, tmp_path_factory):
     ]  # fmt: skip
     gain = re.search(r"([-\d.]+) ± .* dB \| ([-\d.]+) ±", lines[-1])
     assert float(gain[2]) >= -0.01, "the truth is the ceiling"
+
+
+def test_counting_speech(written, tmp_path_factory):
+    workdir, config = tmp_path_factory.mktemp("counting"), get_config()
+    config.data.update(sources=3)
+    config.model.update(slots=3, presence=True)
+    make_run(workdir, config)
+    dev = tmp_path_factory.mktemp("dev")
+    for speaker in range(3):
+        write(dev / f"speaker{speaker}" / "0.wav", tone(7.0, 8000, 200 + 100 * speaker), 8000)
+    script = importlib.import_module("experiments.counting.speech")
+    flags = (f"--workdir={workdir}", f"--dev={dev}", "--mixtures=1")
+    scores = json.loads(written(script, *flags))["dev"]
+    assert np.sum(scores["confusion"], axis=1).tolist() == [0, 1, 1, 1]
+    assert 0 <= scores["count_accuracy_of_1_and_2"] <= 1
+    assert scores["alone"].startswith("1 voices alone")
+
+
+def test_counting_official_speech(speech):
+    script = importlib.import_module("experiments.counting.speech")
+    wholes = list(script.official_mixtures(speech / "librimix", speech / "libri3mix", 8000))
+    assert [len(whole.sources) for whole in wholes] == [1, 2] * 60 + [3] * 20
+    for whole in wholes[::20]:
+        np.testing.assert_allclose(whole.sources.sum(axis=0), whole.mixture, atol=1e-6)
 
 
 def test_decoder_speed(written):

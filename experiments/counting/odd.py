@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import audioslots_jax
 from audioslots_jax.data import data_sets
+from audioslots_jax.data.batch import Whole
 from audioslots_jax.data.level import mean_square
 from audioslots_jax.inference import RecordingSeparator
 from audioslots_jax.inference.presence import PRESENT
@@ -64,8 +66,13 @@ def one_voice(trained: RecordingSeparator) -> str:
     """Returns what becomes of test voices that sing alone, in a sentence."""
     scene = {"absent": 0.67, "pauses": 0.0, "noise": "", "noise_root": ""}
     wholes = data_sets.make({**trained.config["data"], **scene}).open_test({}, 4 * VOICES)
+    return alone(trained, [whole for whole in wholes if len(whole.sources) == 1][:VOICES])
+
+
+def alone(trained: RecordingSeparator, wholes: Sequence[Whole]) -> str:
+    """Returns what becomes of voices without another one, in a sentence."""
     rows = []
-    for whole in [whole for whole in wholes if len(whole.sources) == 1][:VOICES]:
+    for whole in wholes:
         slots, said = trained.with_presence(whole.mixture[None], trained.sample_rate)
         energies = np.mean(np.square(slots[:, 0]), axis=1)
         voice, strongest = whole.sources[0], slots[np.argmax(energies), 0]

@@ -1,0 +1,90 @@
+"""How many people a model hears in real speech: ``speech.py --workdir=RUN --dev=DIR``."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import soxr
+from absl import logging
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import audioslots_jax
+from audioslots_jax.data.batch import Whole
+from audioslots_jax.data.libri2mix import Libri2Mix, Libri3Mix
+from audioslots_jax.data.recordings import scan
+from audioslots_jax.data.speakers import Speakers
+from audioslots_jax.data.wholes import held_out_wholes
+from audioslots_jax.evaluation import counts
+from audioslots_jax.inference import RecordingSeparator
+from audioslots_jax.inference.presence import PRESENT
+from experiments.counting.odd import alone
+
+SECONDS, MOST = 6, 3  # of a mixture of dev speakers, and people in it
+
+
+def main() -> None:
+    """Prints the scores as JSON, and writes them to a file."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--workdir", type=Path, required=True, help="a run that counts")
+    parser.add_argument("--dev", type=Path, required=True, help="a folder per speaker")
+    parser.add_argument("--librimix", type=Path, help="folder or store of Libri2Mix")
+    parser.add_argument("--libri3mix", type=Path, help="folder or store of Libri3Mix")
+    parser.add_argument("--mixtures", type=int, default=64, help="of each number of dev speakers")
+    results = Path(__file__).with_name("results")
+    parser.add_argument("--output", type=Path, default=results, help="folder for the scores")
+    parser.add_argument("--name", default="speech", help="of the file")
+    options = parser.parse_args()
+    logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
+    trained = audioslots_jax.load(options.workdir)
+    rate = trained.sample_rate
+    dev = list(dev_mixtures(options.dev, rate, options.mixtures))
+    result = {"dev": scored(trained, dev)}
+    if options.librimix and options.libri3mix:
+        official = list(official_mixtures(options.librimix, options.libri3mix, rate))
+        result["official"] = scored(trained, official)
+    text = json.dumps(result, indent=2)
+    print(text)
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / f"{options.name}.json").write_text(f"{text}\n")
+
+
+def dev_mixtures(folder: Path, sample_rate: int, count: int) -> Iterator[Whole]:
+    """Yields so many mixtures of each number of people whom no weights were trained on."""
+    recordings, _ = scan(folder, field="--dev", sample_rate=sample_rate)
+    for sources in range(1, MOST + 1):
+        crops = Speakers(recordings, sample_rate, SECONDS * sample_rate, sources, active=True)
+        yield from held_out_wholes(crops, f"dev{sources}", count)
+
+
+def official_mixtures(two: Path, three: Path, sample_rate: int) -> Iterator[Whole]:
+    """Yields test mixtures of Libri2Mix and Libri3Mix in mode min, and first sources alone."""
+    pairs = Libri2Mix(two, "test", "min", allow_missing=True)
+    triples = Libri3Mix(three, "test", "min", allow_missing=True)
+    for mixture in [*pairs, *triples]:
+        resampled = soxr.resample(mixture.sources.T, mixture.sample_rate, sample_rate)
+        sources = np.ascontiguousarray(resampled.T, np.float32)
+        if len(sources) < MOST:
+            yield Whole(f"{mixture.mixture_id}_1", sources[0], sources[:1])
+        yield Whole(mixture.mixture_id, sources.sum(axis=0), sources)
+
+
+def scored(trained: RecordingSeparator, wholes: Iterable[Whole]) -> dict:
+    """Returns the scores by number of people, and what becomes of one alone."""
+    rows, single = [], []
+    for whole in wholes:
+        slots, said = trained.with_presence(whole.mixture[None], trained.sample_rate)
+        rows.append(counts.count(whole, slots[said >= PRESENT, 0]))
+        if len(whole.sources) == 1:
+            single.append(whole)
+    result = counts.summary(rows, trained.separator.slots)
+    one_or_two = [row for row in rows if row.sources in (1, 2)]
+    right = np.mean([row.found == row.sources for row in one_or_two])
+    return {**result, "count_accuracy_of_1_and_2": float(right), "alone": alone(trained, single)}
+
+
+if __name__ == "__main__":
+    main()
