@@ -25,19 +25,19 @@ from experiments.compact.score import card, dev_mixtures, official_mixtures
 
 ROOT = Path(__file__).parents[2]
 RATE = 8000
-# Each learning rate goes down to 0. The second training starts from what the first one learned, and
-# has longer crops and, by their speed, more voices.
+# Each learning rate goes down to 0. Every training starts from what the one before it learned; the
+# later ones have longer crops and, by their speed, more voices.
 FIRST = """
     --config.data.crop_seconds=3.0 --config.train.steps=8000 --config.train.warmup_steps=100
     --config.train.learning_rate=2.5e-3 --config.train.eval_every=1000
     --config.train.log_every=100
 """.split()
-SECOND = """
+LATER = """
     --config.data.crop_seconds=4.0 --config.train.batch_size=12 --config.data.speed=0.1
-    --config.train.steps=6000 --config.train.warmup_steps=100
-    --config.train.learning_rate=2e-3 --config.train.eval_every=1000
-    --config.train.log_every=100
+    --config.train.warmup_steps=100 --config.train.eval_every=1000 --config.train.log_every=100
 """.split()
+SECOND = [*LATER, "--config.train.steps=6000", "--config.train.learning_rate=2e-3"]
+THIRD = [*LATER, "--config.train.steps=8000", "--config.train.learning_rate=1.5e-3"]
 LICENSE = (
     "The weights may be used under the license of audioslots_jax. They were trained on LibriSpeech "
     "(Panayotov et al. 2015, CC BY 4.0) and speechocean762 (Zhang et al. 2021)."
@@ -58,13 +58,14 @@ def main() -> None:
     stores = {name: options.workdir / name for name in ("speakers", "more")}
     for name, store in stores.items():
         print(prepare(getattr(options, name), store, RATE))
-    first, second = (options.workdir / name for name in ("first", "second"))
     train = [sys.executable, str(ROOT / "main.py"), f"--config={ROOT / 'configs' / 'compact.py'}"]
-    root = f"--config.data.root={stores['speakers']},{stores['more']}"
-    subprocess.run([*train, root, f"--workdir={first}", *FIRST, *flags], check=True)
-    start = f"--config.train.start_from={first}"
-    subprocess.run([*train, root, f"--workdir={second}", start, *SECOND, *flags], check=True)
-    ship([first, second], stores["speakers"] / "dev", options.librimix, options.output)
+    train.append(f"--config.data.root={stores['speakers']},{stores['more']}")
+    runs: list[Path] = []
+    for name, recipe in (("first", FIRST), ("second", SECOND), ("third", THIRD)):
+        start = [f"--config.train.start_from={run}" for run in runs[-1:]]
+        runs.append(options.workdir / name)
+        subprocess.run([*train, f"--workdir={runs[-1]}", *start, *recipe, *flags], check=True)
+    ship(runs, stores["speakers"] / "dev", options.librimix, options.output)
 
 
 def ship(runs: Sequence[Path], dev: Path, librimix: Path, output: Path) -> None:
@@ -77,8 +78,8 @@ def ship(runs: Sequence[Path], dev: Path, librimix: Path, output: Path) -> None:
     about = {
         "license": LICENSE,
         "data": "LibriSpeech train-clean, 241 speakers, 4.45 h; speechocean762, 250 speakers, "
-        "5.68 h; mixed anew in every step, at levels that differ by up to 8 dB; in the second "
-        "training up to a tenth faster or slower",
+        "5.68 h; mixed anew in every step, at levels that differ by up to 8 dB; in the later "
+        "trainings up to a tenth faster or slower",
         "steps_of_each_training": [int(lines(run)[-1]["step"]) for run in runs],
         "hours_of_training": round(sum(map(seconds, runs)) / 3600, 2),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, jax on "
