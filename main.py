@@ -57,6 +57,7 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--workdir {WORKDIR.value} is no folder; mount the bucket as one.")
         workdir = Path(WORKDIR.value).expanduser()
 
+        from audioslots_jax.training.page import leave_page
         from audioslots_jax.training.settings import complete
 
         if MODE.value == "evaluate":
@@ -70,9 +71,7 @@ def main(argv: list[str]) -> None:
 
             train(CONFIG.value, workdir)
 
-        from audioslots_jax import lens
-
-        lens.leave(workdir, complete(CONFIG.value))
+        leave_page(workdir, complete(CONFIG.value))
     except UserError as error:
         fail(str(error))
     except Preempted as preempted:

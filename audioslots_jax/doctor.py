@@ -19,6 +19,7 @@ from audioslots_jax.data.batch import Batch
 from audioslots_jax.devices import mesh as meshes
 from audioslots_jax.errors import UserError
 from audioslots_jax.models import PARTS
+from audioslots_jax.objectives import with_other_partners
 from audioslots_jax.training import optimizers
 from audioslots_jax.training.flops import shapes, training_flops
 from audioslots_jax.training.settings import check, complete
@@ -67,6 +68,8 @@ def arrays(task: Task, params: Any, batch: Batch) -> dict[str, jax.ShapeDtypeStr
     """Returns shapes and types of what is made of a batch, from first to last."""
 
     def separate(params: Any, batch: Batch) -> Any:
+        if task.objectives.that_need("partners").parts:
+            batch = with_other_partners(batch)
         mixture: Any = (batch.alone() if task.autoencoder else batch).mixture
         return mixture, task.separator(params, mixture, key=jax.random.key(0))
 

@@ -147,8 +147,7 @@ def get_config(variations: str = "") -> ConfigDict:
         config.eval.evaluators = ("separation", "counting", "oracle_masks")
     if "speaker_contrast" in chosen:
         config.objectives.speaker_contrast = {"weight": 2.0, "temperature": 0.1}
-        config.data.crop_seconds *= 2  # whose halves are mixed with different voices
-        config.train.batch_size //= 2
+        config.train.batch_size //= 2  # of crops twice as long, whose halves are mixtures
     if "libri2mix" in chosen:
         kept = {name: config.data[name] for name in ("crop_seconds", "workers")}
         config.data = ConfigDict(

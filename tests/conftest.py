@@ -47,11 +47,12 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def speech() -> Path:
-    """A folder with real speech: ``speakers/{train,dev}`` and ``librimix``."""
+    """A folder with real speech: ``speakers/{train,dev}``, ``librimix`` and ``libri3mix``."""
     folder = os.environ.get("AUDIOSLOTS_DATA")
     if not folder:
         pytest.skip(
-            "needs real speech: set AUDIOSLOTS_DATA to a folder with speakers/ and librimix/"
+            "needs real speech: set AUDIOSLOTS_DATA to a folder with speakers/, librimix/ and "
+            "libri3mix/"
         )
     return Path(folder)
 

@@ -7,6 +7,7 @@ Of a line only its first two fields are read, the speaker and the sex, so that a
 speakers needs no more.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ SEXES = ("F", "M")
 
 def nearest(path: Path) -> Path | None:
     """Returns the list of speakers in a folder, or in the nearest one above it that has one."""
-    above = path.absolute()
+    above = Path(os.path.abspath(path))  # no "..", but links as they are
     lists = (folder / SPEAKERS for folder in (above, *above.parents))
     return next(filter(Path.is_file, lists), None)
 

@@ -1,11 +1,7 @@
 """One page that can be opened, sent and listened to, about a run or a separated recording."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import jax
-from ml_collections import ConfigDict
 
 from audioslots_jax.data.files import write_atomically
 from audioslots_jax.errors import UserError
@@ -15,7 +11,7 @@ from audioslots_jax.lens.recordings import Model, new_trace, recordings_page, se
 from audioslots_jax.lens.runs import comparison_page, open_runs, run_page
 from audioslots_jax.workdir import CONFIG
 
-__all__ = ["leave", "new_trace", "page", "separated_page", "write"]
+__all__ = ["new_trace", "page", "run_page", "separated_page", "write"]
 
 
 def page(paths: Sequence[Path]) -> bytes:
@@ -53,27 +49,3 @@ def write(path: Path, content: bytes) -> None:
         write_atomically(path, content)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}).") from None
-
-
-def leave(workdir: Path, config: ConfigDict) -> None:
-    """Writes the page of a run into its folder, or says why there is none: the run is done anyway.
-
-    Several processes leave it to `audioslots lens`, as one alone cannot read their checkpoints.
-
-    Args:
-      workdir: of a finished run.
-      config: the whole one that the run was started with; without examples there is no page.
-    """
-    if jax.process_count() > 1 or not config.eval.examples:
-        return
-    path = workdir / "lens.html"
-    try:
-        write(path, run_page(workdir, config.data))
-    # Whatever a library makes of it: the run is saved, and its exit code is that of the training.
-    except Exception as error:
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        reason = reason.strip().partition("\n")[0].rstrip(".")
-        command = f"audioslots lens {workdir} --output=page.html"
-        print(f"no page: {reason}; `{command}` makes one", file=sys.stderr)
-    else:
-        print(f"{path} lets you hear and see what the slots do")

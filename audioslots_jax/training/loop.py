@@ -202,7 +202,7 @@ def open_data(config: ConfigDict, workdir: Path) -> tuple[Data, DataRecord]:
     before = remembered(workdir)
     data_set = data_sets.make(config.data)
     data = data_set.open(before.held_out)
-    if config.train.sequence > 1:
+    if training_samples(config) > crop_samples(data_set):
         seconds = training_samples(config) / data_set.sample_rate
         longer = dataclasses.replace(data_set, crop_seconds=seconds)  # type: ignore[type-var]
         data = data._replace(train=longer.open(data.held_out).train)

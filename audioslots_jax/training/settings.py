@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from audioslots_jax import fields, models
 from audioslots_jax.audio import MASKS
 from audioslots_jax.data import data_sets
-from audioslots_jax.data.batch import HELD_OUT_SEED
+from audioslots_jax.data.batch import HELD_OUT_SEED, crop_samples
 from audioslots_jax.data.data_sets import DATA_SETS
 from audioslots_jax.evaluation.evaluators import EVALUATORS
 from audioslots_jax.fields import require
@@ -235,6 +235,7 @@ def check(config: ConfigDict, devices: int = 1) -> None:
             whole, "train.sequence", train.sequence,
             "must be 1 for the autoencoder, without sources, and with eval.chunk_seconds",
         )  # fmt: skip
+    if training_samples(config) > crop_samples(data):
         seconds = training_samples(config) / data.sample_rate
         longer = dataclasses.replace(data, crop_seconds=seconds)  # type: ignore[type-var]
         for name, expectation in longer.problems():
@@ -242,7 +243,7 @@ def check(config: ConfigDict, devices: int = 1) -> None:
                 False,
                 f"data.{name}",
                 getattr(longer, name),
-                f"is that of a sequence; {expectation}",
+                f"is what is trained on; {expectation}",
             )
     _check_sources(config, make_task(config), devices)
     wrong = "separation" if slots == 1 else "autoencoder"
@@ -281,6 +282,11 @@ def _check_sources(config: ConfigDict, task: Task, devices: int) -> None:
             not (partners and alone), "objectives", names,
             "must not compare voices (speaker_contrast) without another objective, with one slot, "
             "or with train.sequence above 1",
+        )  # fmt: skip
+        together = config.train.batch_size // config.train.micro_batches
+        require(
+            not partners or together >= config.data.sources > 1, "train.batch_size", together,
+            "is too small for as many partners as there are sources (speaker_contrast)",
         )  # fmt: skip
         return
     require(

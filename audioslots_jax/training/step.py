@@ -90,9 +90,12 @@ def make_sequence(config: ConfigDict) -> Sequence | None:
 
 
 def training_samples(config: ConfigDict) -> int:
-    """Returns the length of what is trained on, in samples: a crop, or a sequence of them."""
+    """Returns the length of what is trained on, in samples: a crop, a sequence, or two in a row."""
     sequence = make_sequence(config)
-    return crop_samples(config.data) if sequence is None else sequence.samples
+    if sequence is not None:
+        return sequence.samples
+    parts = 2 if "speaker_contrast" in config.objectives else 1  # see `with_other_partners`
+    return parts * crop_samples(config.data)
 
 
 def train_step(

@@ -40,10 +40,14 @@ def main() -> None:
     options = parser.parse_args()
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
     trained = audioslots_jax.load(options.workdir)
+    if not trained.counts or trained.separator.slots < MOST:
+        parser.error(f"--workdir: {options.workdir} does not count up to {MOST}; name another run.")
+    if bool(options.librimix) != bool(options.libri3mix):
+        parser.error("--librimix and --libri3mix go together.")
     rate = trained.sample_rate
     dev = list(dev_mixtures(options.dev, rate, options.mixtures))
     result = {"dev": scored(trained, dev)}
-    if options.librimix and options.libri3mix:
+    if options.librimix:
         official = list(official_mixtures(options.librimix, options.libri3mix, rate))
         result["official"] = scored(trained, official)
     text = json.dumps(result, indent=2)

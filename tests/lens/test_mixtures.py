@@ -11,6 +11,7 @@ from audioslots_jax import UserError, lens
 from audioslots_jax.data import recordings
 from audioslots_jax.inference.recordings import load
 from audioslots_jax.lens import mixtures
+from audioslots_jax.training.page import leave_page
 from audioslots_jax.training.settings import complete
 from tests.data.files import tone, write
 from tests.lens.conftest import RATE
@@ -88,7 +89,7 @@ def test_a_page_that_fails_is_a_sentence(run, monkeypatch, capsys, failure, reas
         raise failure
 
     monkeypatch.setattr(lens, "run_page", fail)
-    lens.leave(run, complete(ConfigDict({})))
+    leave_page(run, complete(ConfigDict({})))
     out, err = capsys.readouterr()
     assert not out
     assert err.startswith("no page: ")
@@ -104,9 +105,9 @@ def test_a_page_opens_what_the_config_names(run, separator, tmp_path, monkeypatc
     monkeypatch.setattr(lens, "write", lambda *_: None)
     config = complete(ConfigDict({**separator.config, "data": moved_to(separator, tmp_path)}))
     config.eval.examples = 1
-    lens.leave(run, config)
+    leave_page(run, config)
     assert opened == [(run, config.data)]
     assert config.data.root == str(tmp_path)
     config.eval.examples = 0
-    lens.leave(run, config)
+    leave_page(run, config)
     assert len(opened) == 1
