@@ -9,15 +9,15 @@ joined: --config.data.root=STORE,OTHER.
 9 minutes of steps on two CPU cores, 4.8 dB SI-SNRi on 192 mixtures of 3 s of 13 speakers who were
 not trained on (mean of three seeds; 241 speakers of LibriSpeech, 4.45 h; 2.58 M parameters, a
 virtual machine on an AMD EPYC); oracle masks reach 15 dB. experiments/compact trains it longer, on
-more speakers, to 8.1 dB. Variations, none of which has been trained yet:
+more speakers, to 8.1 dB. Variations, of which only speaker_contrast has been trained
+(experiments/speaker_probe):
 
     --config=configs/compact.py:base          meant for a GPU and 30 minutes
     --config=configs/compact.py:large         meant for a pod
     --config=configs/compact.py:libri2mix     Libri2Mix at 16 kHz with dynamic mixing (from a store)
     --config=configs/compact.py:count         0 to 3 people, with pauses and noise, whose number the
                                               model says
-
-    --config=configs/compact.py:speaker_contrast   slots that are alike wherever a voice is heard
+    --config=configs/compact.py:speaker_contrast    slots that are alike wherever a voice is heard
 
 They can be joined, but for base with large, and libri2mix with count. The number of slots is a
 model's own: its queries are parameters, so a model of two slots cannot be continued with three.
