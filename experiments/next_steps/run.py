@@ -134,12 +134,12 @@ def tables() -> str:
             own = [run for run in runs if run["variant"] == name]
             if variant.table == table and own:
                 values = np.array([run["scores"]["si_snri"] for run in own])
-                error = values.std(ddof=1) / len(own) ** 0.5 if len(own) > 1 else float("nan")
-                each = ", ".join(f"{value:.2f}" for value in values)
-                lines.append(
-                    f"| {variant.title} | {own[0]['steps']:,} | {len(own)} | "
-                    f"{values.mean():.2f} ± {error:.2f} dB ({each}) |"
-                )
+                scores = f"{values.mean():.2f} dB"
+                if len(own) > 1:
+                    error = values.std(ddof=1) / len(own) ** 0.5
+                    each = ", ".join(f"{value:.2f}" for value in values)
+                    scores = f"{values.mean():.2f} ± {error:.2f} dB ({each})"
+                lines.append(f"| {variant.title} | {own[0]['steps']:,} | {len(own)} | {scores} |")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
