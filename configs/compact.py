@@ -9,8 +9,8 @@ joined: --config.data.root=STORE,OTHER.
 9 minutes of steps on two CPU cores, 4.8 dB SI-SNRi on 192 mixtures of 3 s of 13 speakers who were
 not trained on (mean of three seeds; 241 speakers of LibriSpeech, 4.45 h; 2.58 M parameters, a
 virtual machine on an AMD EPYC); oracle masks reach 15 dB. experiments/compact trains it longer, on
-more speakers, to 8.1 dB. Variations, of which only speaker_contrast has been trained
-(experiments/speaker_probe):
+more speakers, to 8.1 dB. Variations; of these speaker_contrast has been trained
+(experiments/speaker_probe), and count too short to learn anything (experiments/counting):
 
     --config=configs/compact.py:base          meant for a GPU and 30 minutes
     --config=configs/compact.py:large         meant for a pod
