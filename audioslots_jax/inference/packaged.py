@@ -24,7 +24,7 @@ def export(params: Any, config: dict[str, Any], workdir: Path, folder: Path, car
 
     Args:
       params: of the model; none but those that separating uses.
-      config: that describes this model; paths of recordings are left out.
+      config: that describes this model; paths of recordings and of another run are left out.
       workdir: of the run, for what it remembers of its data.
       folder: made if it does not exist.
       card: what is to be known of the model, as JSON: its ``step`` and ``score``, and the rest.
@@ -32,9 +32,12 @@ def export(params: Any, config: dict[str, Any], workdir: Path, folder: Path, car
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {name: np.asarray(array, np.float16) for name, array in flat(params).items()}
     np.savez_compressed(folder / PARAMETERS, **arrays)  # type: ignore[arg-type]
-    paths = ("root", "eval_root", "noise_root")
-    data = {k: v for k, v in config["data"].items() if k not in paths}
-    (folder / CONFIG).write_text(json.dumps({**config, "data": data}, indent=2) + "\n")
+    paths = ("root", "eval_root", "noise_root", "start_from")
+    parts = {
+        name: {field: value for field, value in config.get(name, {}).items() if field not in paths}
+        for name in ("data", "train")
+    }
+    (folder / CONFIG).write_text(json.dumps({**config, **parts}, indent=2) + "\n")
     shutil.copy(workdir / DATA, folder / DATA)
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
 
