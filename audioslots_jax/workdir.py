@@ -12,13 +12,13 @@ from audioslots_jax.errors import UserError
 
 CONFIG, DATA, CHECKPOINTS = "config.json", "data.json", "checkpoints"
 
+# Fields of a config's data that say where it lies on this machine.
+ROOTS = ("root", "eval_root", "noise_root")
 # Fields that change neither the examples nor the parameters of a run, so it may resume with others.
 # Recordings may move as long as their fingerprint stays.
 FREE_FIELDS = frozenset(
     {
-        "data.root",
-        "data.eval_root",
-        "data.noise_root",
+        *(f"data.{name}" for name in ROOTS),
         "data.workers",
         "mesh",
         "profile",

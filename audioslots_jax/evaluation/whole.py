@@ -29,7 +29,7 @@ from audioslots_jax.evaluation.scores import Scores, score
 from audioslots_jax.inference.presence import PRESENT
 from audioslots_jax.inference.recordings import RecordingSeparator, load
 from audioslots_jax.progress import progress
-from audioslots_jax.workdir import DataRecord, differences, read_data
+from audioslots_jax.workdir import ROOTS, DataRecord, differences, read_data
 
 EVALUATION = "evaluation"
 Summary = dict[str, Any]
@@ -37,7 +37,7 @@ FEWEST = 2  # sources of a mixture that is scored; one alone has nothing to be s
 # Fields that the run and the config must share.
 SHARED = ("model", "stft", "eval.mask", "data.")
 # Fields of the data that say where it lies, or what is scored, and not what was trained on.
-MOVABLE = ("root", "eval_root", "noise_root", "test_split", "allow_missing", "workers")
+MOVABLE = (*ROOTS, "test_split", "allow_missing", "workers")
 
 
 def evaluate(config: ConfigDict, workdir: Path) -> Summary:

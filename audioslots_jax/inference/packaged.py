@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from audioslots_jax.errors import UserError
-from audioslots_jax.workdir import CONFIG, DATA
+from audioslots_jax.workdir import CONFIG, DATA, ROOTS
 
 COMPACT = Path(__file__).parents[1] / "weights" / "compact"  # what the package itself brings
 PARAMETERS, CARD = "parameters.npz", "card.json"
@@ -32,7 +32,7 @@ def export(params: Any, config: dict[str, Any], workdir: Path, folder: Path, car
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {name: np.asarray(array, np.float16) for name, array in flat(params).items()}
     np.savez_compressed(folder / PARAMETERS, **arrays)  # type: ignore[arg-type]
-    paths = ("root", "eval_root", "noise_root", "start_from")
+    paths = (*ROOTS, "start_from")
     parts = {
         name: {field: value for field, value in config.get(name, {}).items() if field not in paths}
         for name in ("data", "train")

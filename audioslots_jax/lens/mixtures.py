@@ -17,11 +17,10 @@ from audioslots_jax.data.wholes import WHOLE_SECONDS, held_out_wholes
 from audioslots_jax.errors import UserError
 from audioslots_jax.evaluation.whole import EVALUATION, require_same_recordings
 from audioslots_jax.inference.recordings import RecordingSeparator
-from audioslots_jax.workdir import read_data
+from audioslots_jax.workdir import ROOTS, read_data
 
 CANDIDATES = 5  # whole mixtures, of which the worst, the median and the best are shown
 RANKS = ("worst", "median", "best")
-ROOTS = ("root", "eval_root", "noise_root")  # fields of the data that say where it lies
 
 
 class Listed(NamedTuple):

@@ -41,7 +41,12 @@ def taken(
     costs: Float[Array, "batch source slot"], present: Bool[Array, "batch source"], assign: Assign
 ) -> Bool[Array, "batch slot"]:
     """Returns which slots are matched with a source that is present."""
-    assignment = assign_present(costs, present, assign)
-    slots = jnp.arange(costs.shape[2], dtype=assignment.dtype)
-    own = (assignment[:, :, None] == slots[None, None]) & present[:, :, None]
-    return jnp.any(own, axis=1)
+    return holding(assign_present(costs, present, assign), present, costs.shape[2])
+
+
+def holding(
+    assignment: Int[Array, "batch source"], present: Bool[Array, "batch source"], slots: int
+) -> Bool[Array, "batch {slots}"]:
+    """Returns which of so many slots are assigned to a source that is present."""
+    numbers = jnp.arange(slots, dtype=assignment.dtype)
+    return jnp.any((assignment[:, :, None] == numbers[None, None]) & present[:, :, None], axis=1)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Shaped
 
 from audioslots_jax.data.batch import Batch
 from audioslots_jax.matching import Assign
-from audioslots_jax.objectives.matched import assign_present
+from audioslots_jax.objectives.matched import assign_present, holding
 from audioslots_jax.objectives.matched_snr import SILENT, pairwise_negative_snr
 from audioslots_jax.separator import Estimates
 
@@ -52,8 +52,7 @@ class SpeakerContrast:
         present = batch.present
         costs = pairwise_negative_snr(batch.sources, estimates.waveforms, batch.mixture, LIMIT_DB)
         order = assign_present(jax.lax.stop_gradient(costs), present, assign)
-        numbers = jnp.arange(estimates.slots.shape[1], dtype=order.dtype)
-        used = jnp.any((order[..., None] == numbers[None, None]) & present[..., None], axis=1)
+        used = holding(order, present, estimates.slots.shape[1])
         total = jnp.sum(jnp.where(used[..., None], estimates.slots, 0.0), axis=0, keepdims=True)
         number = jnp.maximum(jnp.sum(used, axis=0, dtype=total.dtype), 1)[None, :, None]
         voices = jnp.take_along_axis(estimates.slots - total / number, order[:, :, None], axis=1)

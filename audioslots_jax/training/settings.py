@@ -283,10 +283,12 @@ def _check_sources(config: ConfigDict, task: Task, devices: int) -> None:
             "must not compare voices (speaker_contrast) without another objective, with one slot, "
             "or with train.sequence above 1",
         )  # fmt: skip
-        together = config.train.batch_size // config.train.micro_batches
+        parts, fewest = config.train.micro_batches, config.data.sources
         require(
-            not partners or together >= config.data.sources > 1, "train.batch_size", together,
-            "is too small for as many partners as there are sources (speaker_contrast)",
+            not partners or config.train.batch_size // parts >= fewest > 1,
+            "train.micro_batches", parts,
+            f"must leave at least as many rows together as sources, {fewest} and more than one, "
+            "for their voices to have new partners (speaker_contrast)",
         )  # fmt: skip
         return
     require(

@@ -94,8 +94,9 @@ def training_samples(config: ConfigDict) -> int:
     sequence = make_sequence(config)
     if sequence is not None:
         return sequence.samples
-    parts = 2 if "speaker_contrast" in config.objectives else 1  # see `with_other_partners`
-    return parts * crop_samples(config.data)
+    chosen = (objectives.OBJECTIVES.get(name) for name in config.objectives)
+    halves = any(getattr(objective, "needs", "") == "partners" for objective in chosen)
+    return (2 if halves else 1) * crop_samples(config.data)  # see `with_other_partners`
 
 
 def train_step(

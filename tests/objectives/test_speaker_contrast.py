@@ -180,7 +180,7 @@ def test_a_training_is_on_two_crops_in_a_row(config):
         ({"train.sequence": 2}, "must not compare voices"),
         ({"model.slots": 1}, "must not compare voices"),
         ({"train.with_sources": 0.5}, "must not compare voices"),
-        ({"train.micro_batches": 8}, "too small for as many partners"),
+        ({"train.micro_batches": 8}, "must leave at least as many rows together"),
     ],
 )
 def test_what_it_does_not_go_with_is_refused(config, changes, sentence):
