@@ -94,15 +94,16 @@ def as_table(scores: list[dict[str, tuple[float, float]]]) -> str:
     """Returns a Markdown table: means over mixtures, and their standard errors."""
     lines = [
         f"| what keeps the order | SI-SNRi, {len(scores)} mixtures | less carry-over's | "
-        "swaps per 100 joints |",
-        "| --- | --- | --- | --- |",
+        "swaps per 100 joints | less those of the queries' own order |",
+        "| --- | --- | --- | --- | --- |",
     ]
     columns = {name: np.array([each[name] for each in scores]) for name in scores[0]}
-    reference = columns[CARRIED][:, 0]
+    reference, own = columns[CARRIED][:, 0], 100 * columns[OWN][:, 1]
     for name, values in columns.items():
-        swaps = mean_and_error(100 * values[:, 1]).removesuffix(" dB")
-        difference = mean_and_error(values[:, 0] - reference)
-        lines.append(f"| {name} | {mean_and_error(values[:, 0])} | {difference} | {swaps} |")
+        swaps = 100 * values[:, 1]
+        cells = [mean_and_error(x) for x in (values[:, 0], values[:, 0] - reference)]
+        cells += [mean_and_error(x).removesuffix(" dB") for x in (swaps, swaps - own)]
+        lines.append(f"| {' | '.join([name, *cells])} |")
     return "\n".join([*lines, "", "Means and their standard errors over the mixtures."])
 
 

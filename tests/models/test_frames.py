@@ -9,6 +9,7 @@ from audioslots_jax.models import Features, centres
 from audioslots_jax.models.decoders import DECODERS, MaskDecoder
 from audioslots_jax.models.encoders import ENCODERS, Frames
 from audioslots_jax.models.slots import GatedPooling
+from audioslots_jax.models.slots.gated_pooling import KEPT, faded
 
 ENCODER = Frames(width=16, blocks=3, embedding=4, embedding_block=2)
 REACH = 1 + 2 + 4  # frames on each side that a frame of three blocks depends on
@@ -105,6 +106,23 @@ def test_slots_that_are_carried_on_stay_bounded(gather):
         slots = gather(frames, slots)
         lengths.append(np.linalg.norm(slots, axis=-1).max())
     assert max(lengths) < 2 * max(lengths[:3])
+
+
+def test_slots_that_start_from_the_learned_queries_are_those_of_a_first_chunk(gather):
+    frames, learned = features(3, 10, 5), noise(2, 8, seed=16)  # as in `gather`
+    slots = gather(frames, jnp.broadcast_to(learned[None], (3, 2, 8)))
+    np.testing.assert_allclose(slots, gather(frames), atol=1e-6)
+
+
+def test_slots_fade_to_learned_queries_of_their_own():
+    """In whatever order; two that are near the same query do not share it."""
+    learned = 4 * np.eye(3, dtype=np.float32)
+    near = learned[[2, 0, 1]] + 0.3 * noise(3, 3, seed=2)
+    shared = np.stack([learned[1] + [0, 1, 0], learned[1], learned[0]]).astype(np.float32)
+    own = np.stack([learned[[2, 0, 1]], learned[[1, 2, 0]]])
+    gates = np.stack([near, shared])
+    expected = own + KEPT * (gates - own)
+    np.testing.assert_allclose(faded(jnp.asarray(gates), jnp.asarray(learned)), expected, atol=1e-6)
 
 
 def test_the_order_of_queries_is_that_of_slots(gather):

@@ -5,8 +5,13 @@ others does not tell them apart. Here a slot is a gate over the units of a hidde
 frame: it starts as a learned query, looks at the recording through itself, and is moved by the mean
 of what it sees. Queries start with units of their own each, so that the model starts as a network
 with one output per source ("a split").
+
+Slots that carry over (`sequences`) are the next chunk's gates. How far each is from the learned
+query that it belongs to fades there (`KEPT`), so that slots stay bounded, and are after four
+chunks, as trainings have them, almost what they will be after many.
 """
 
+import math
 from collections.abc import Iterator
 
 import flax.linen as nn
@@ -15,10 +20,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
+from audioslots_jax import matching
 from audioslots_jax.fields import positive
 from audioslots_jax.models.interface import Features, Slots, only_frames
 
-LONGEST = 2.0
+KEPT = 0.5  # of what a slot was moved by, from chunk to chunk
 
 
 class GatedPooling(nn.Module):
@@ -58,7 +64,8 @@ class GatedPooling(nn.Module):
         frames = only_frames(features)
         learned = self.param("queries", own_units, (self.slots, self.slot_size))
         start = jnp.broadcast_to(learned[None], (len(frames), *learned.shape))
-        gates = start if queries is None else bounded(queries, self.slots)
+        gates = start if queries is None else queries
+        kept = start if queries is None else faded(queries, learned)
         hidden = nn.Dense(self.slot_size, dtype=self.dtype, name="hidden")(frames)
         seen = nn.silu(hidden[:, None] * gates[:, :, None].astype(self.dtype))
         # Frames count as much as they are loud, so zeros before or after change nothing.
@@ -71,18 +78,24 @@ class GatedPooling(nn.Module):
         change = nn.Dense(self.slot_size, kernel_init=zeros, name="change_out")(change)
         # How long a frame's part of the mean is; jit drops it where nobody looks.
         passed = jnp.linalg.norm(seen.astype(jnp.float32), axis=-1) * weights[:, None]
-        return Slots(gates + change, passed=passed)
+        return Slots(kept + change, passed=passed)
 
 
-def bounded(
-    queries: Float[Array, "batch slot embedding"], slots: int
-) -> Float[Array, "batch slot embedding"]:
-    """Returns queries of at most `LONGEST` times the length of `own_units`.
+def faded(
+    gates: Float[Array, "batch slot unit"], learned: Float[Array, "slot unit"]
+) -> Float[Array, "batch slot unit"]:
+    """Returns gates on their way back to learned queries, each to one of its own.
 
-    Each pass adds to them, so slots that are carried from chunk to chunk would grow for ever.
+    Which one is whose is the assignment with the least squared distances, so it depends on the
+    gates alone and not on their order.
     """
-    lengths = jnp.sqrt(jnp.sum(jnp.square(queries), axis=-1, keepdims=True) + 1e-12)
-    return queries * jnp.minimum(1.0, LONGEST * (queries.shape[-1] / slots) ** 0.5 / lengths)
+    products = jnp.einsum("bsu,qu->bsq", gates, learned)
+    lengths = jnp.sum(jnp.square(learned), axis=-1)
+    few = math.factorial(len(learned)) <= matching.EXHAUSTIVE_LIMIT
+    solver = "exhaustive" if few else "optax"
+    order = matching.assign(lengths[None, None] - 2 * products, solver)
+    own = learned[order]
+    return own + KEPT * (gates - own)
 
 
 def own_units(
