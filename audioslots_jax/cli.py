@@ -53,8 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = separate.add_argument
     add("inputs", metavar="INPUT", type=Path, nargs="+", help="a recording")
-    which = "a run of main.py, in place of the model that comes with the package"
-    add("--workdir", metavar="RUN", type=Path, help=which)
+    which = (
+        "a run of main.py; or count, the package's model that finds out how many people speak "
+        "(default: compact, the package's model of two)"
+    )
+    add("--workdir", metavar="RUN", help=which)
     add("--output", metavar="DIR", type=Path, required=True, help="for the files")
     how = "mix several channels down to one, or separate each (default: %(default)s)"
     add("--channels", choices=("mix", "each"), default="mix", help=how)
@@ -180,8 +183,7 @@ def _tell(made: "SeparatedFile", separator: "RecordingSeparator", *, counts: boo
         sure = ", ".join(f"{100 * p:.0f} %" for p in made.probabilities)
         text = f"{len(made.outputs)} of {separator.separator.slots} slots are used ({sure}): {text}"
     if made.sample_rate > separator.sample_rate:
-        how = "by a rule" if separator.adds_up else "without what is"
-        text += f"; {how} above {separator.sample_rate // 2} Hz, which the model cannot hear"
+        text += f"; by a rule above {separator.sample_rate // 2} Hz, which the model cannot hear"
     return text
 
 

@@ -9,18 +9,18 @@ joined: --config.data.root=STORE,OTHER.
 9 minutes of steps on two CPU cores, 4.8 dB SI-SNRi on 192 mixtures of 3 s of 13 speakers who were
 not trained on (mean of three seeds; 241 speakers of LibriSpeech, 4.45 h; 2.58 M parameters, a
 virtual machine on an AMD EPYC); oracle masks reach 15 dB. experiments/compact trains it longer, on
-more speakers, to 8.1 dB. Variations; of these speaker_contrast has been trained
-(experiments/speaker_probe), and count too short to learn anything (experiments/counting):
+more speakers, to 8.1 dB. Variations; of these count (experiments/counting) and speaker_contrast
+(experiments/speaker_probe) have been trained:
 
     --config=configs/compact.py:base          meant for a GPU and 30 minutes
     --config=configs/compact.py:large         meant for a pod
     --config=configs/compact.py:libri2mix     Libri2Mix at 16 kHz with dynamic mixing (from a store)
     --config=configs/compact.py:count         0 to 3 people, with pauses and noise, whose number the
-                                              model says
+                                              model says; goes on from the package's model of two
     --config=configs/compact.py:speaker_contrast    slots that are alike wherever a voice is heard
 
-They can be joined, but for base with large, and libri2mix with count. The number of slots is a
-model's own: its queries are parameters, so a model of two slots cannot be continued with three.
+They can be joined, but for base with large, and libri2mix with count. With base or large, count
+starts from nothing.
 """
 
 from ml_collections import ConfigDict
@@ -91,7 +91,7 @@ def get_config(variations: str = "") -> ConfigDict:
     config.train = ConfigDict(
         {
             "steps": 2000,
-            "start_from": "",  # a run, or compact: the model of the package
+            "start_from": "",  # a run, or a model of the package: compact, count
             "batch_size": 16,
             "learning_rate": 3e-3,
             "warmup_steps": 50,
@@ -140,8 +140,14 @@ def get_config(variations: str = "") -> ConfigDict:
         config.data.update(noise="white,pink,hum", noise_low_db=10.0, noise_high_db=40.0)
         config.model.update(slots=3, presence=True)
         config.model.decoder.adds_up = False  # noise belongs to no slot
-        # As many units for each slot as the two have.
-        config.model.slot_module.slot_size = config.model.slot_module.slot_size * 3 // 2
+        if chosen & {"base", "large"}:
+            # As many units for each slot as the two have.
+            config.model.slot_module.slot_size = config.model.slot_module.slot_size * 3 // 2
+        else:
+            # From nothing, so much at once is not learned in this time (experiments/counting).
+            config.train.start_from = "compact"
+            config.train.update(steps=2500, learning_rate=1.5e-3, warmup_steps=100)
+            config.data.crop_seconds = 3.0
         config.objectives.matched_snr.silence = 0.1
         config.objectives.presence = ConfigDict({"weight": 3.0})
         config.eval.evaluators = ("separation", "counting", "oracle_masks")

@@ -18,8 +18,9 @@ On the same, slower machine beside other work (seed 0, validation mixtures): ``m
 minutes; ``mask,mixit`` 9.4 dB in 5.6 minutes. ``mask,count`` finds the right number of voices in
 85 % of whole mixtures of 10 s with noise and pauses, after 11 minutes (experiments/counting).
 ``slot_attention`` is 1.0 dB behind the default after 1,000 steps of both (three seeds,
-experiments/next_steps). The others have not been trained yet. But for mixit, mixture, autoencoder
-and count, they can be joined.
+experiments/next_steps). With ``mask,carry_over`` voices change their slots less often
+than slots that start anew (experiments/carry_over). The others have not been trained yet. But for
+mixit, mixture, autoencoder and count, they can be joined.
 """
 
 from ml_collections import ConfigDict

@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.signal
 import soundfile
 
 import audioslots_jax
+from audioslots_jax.data.batch import Batch
+from audioslots_jax.separator import Estimates
 from audioslots_jax.training.settings import check, complete
 from audioslots_jax.training.step import make_task
 from configs import compact
@@ -32,8 +35,8 @@ def run(script, *flags):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
-def load(name):
-    path = ROOT / "experiments" / name / "run.py"
+def load(name, script="run"):
+    path = ROOT / "experiments" / name / f"{script}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -122,9 +125,12 @@ def test_carry_over(written, tmp_path_factory):
     make_run(workdir, config)
     benchmark = load("carry_over")
     table = written(benchmark, f"--workdir={workdir}", "--mixtures=2")
-    rows = re.findall(r"^\| (.*?) \|.* dB \| .* dB \| ([\d.]+) ± .* \|$", table, re.MULTILINE)
-    assert len(rows) == 5
-    assert dict(rows)[benchmark.TRUTH] == "0.00"
+    score, swaps = r" (-?[\d.]+) ± [\d.]+ dB \|", r" (-?[\d.]+) ± [\d.]+ \|"
+    rows = re.findall(rf"^\| (.*?) \|{score * 2}{swaps * 2}$", table, re.MULTILINE)
+    columns = {name: cells for name, *cells in rows}
+    assert len(columns) == 5
+    assert columns[benchmark.TRUTH][2] == "0.00"
+    assert columns[benchmark.OWN][3] == columns[benchmark.CARRIED][1] == "0.00"
     np.testing.assert_allclose(
         benchmark.swaps_per_joint(np.array([[0, 1], [0, 1], [1, 0], [1, 0], [0, 1]])), 0.5
     )
@@ -171,6 +177,44 @@ def test_a_next_step_is_trained_and_scored(written, monkeypatch, tmp_path_factor
     assert result["seed"] == 3
     assert set(result["validation"]) == {"6", "12"}
     assert np.isfinite(result["scores"]["si_snri"])
+
+
+def test_more_slots_than_voices(written, tmp_path_factory):
+    workdir, config = tmp_path_factory.mktemp("run"), get_config()
+    sizes = {name: config.model.slot_module[name] for name in ("slot_size", "width", "mlp")}
+    config.model.slot_module = {"name": "slot_attention", "start": "random", **sizes}
+    make_run(workdir, config)
+    benchmark = load("next_steps", "more_slots")
+    benchmark.DRAWS, benchmark.ROWS = 2, 2
+    table = written(benchmark, f"--workdir={workdir}", "--mixtures=4")
+    rows = re.findall(r"^\| (\d) \| \S+ ± \S+ dB \| (\S+ dB)?", table, re.MULTILINE)
+    assert [(slots, bool(energy)) for slots, energy in rows] == [("2", 0), ("3", 1), ("4", 1)]
+
+
+def test_what_slots_beyond_the_voices_hold():
+    """A copy of the first voice at half its amplitude, and silence."""
+    random = np.random.default_rng(0)
+    sources = random.normal(0, 0.1, (1, 2, 4000)).astype(np.float32)
+    first, second = sources[0]
+    task = make_task(complete(get_config()))
+
+    class Fake:
+        slots, front_end = 4, task.separator.front_end
+
+        def __call__(self, params, mixture, key):
+            waveforms = jnp.stack([0.5 * first, second, first, 0 * first])[None]
+            magnitudes = self.front_end.magnitudes(waveforms)
+            return Estimates(waveforms, magnitudes, magnitudes, jnp.zeros((1, 4, 2)), {})
+
+    batch = Batch(*map(jnp.asarray, (sources.sum(axis=1), sources, np.ones((1, 2), bool))))
+    held = load("next_steps", "more_slots").held
+    scores, energy, nearest, mixture = map(np.asarray, held(Fake(), {}, batch, jax.random.key(0)))
+    assert scores[0] > 20
+    louder, quieter = np.argsort(-energy[0])
+    expected = 10 * np.log10(np.mean(first**2) / np.mean(batch.mixture**2))
+    assert -6.1 < energy[0, louder] - expected < 0.1
+    assert energy[0, quieter] < -40
+    assert nearest[0, louder] > 0.999 > 0.99 > mixture[0, louder]
 
 
 def test_speaker_probe_tells_speakers_of_different_spectra_apart(written, tmp_path_factory):

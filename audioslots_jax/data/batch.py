@@ -109,7 +109,7 @@ class Data(NamedTuple):
         workdir and given to `DataSet.open` and `DataSet.open_test` ever after; empty where the data
         set has a division of its own.
       fingerprint: changes with the recordings examples are drawn from, not with where they lie.
-      longer: validation mixtures of `wholes.WHOLE_SECONDS`, to listen to, if there are any.
+      longer: validation mixtures of `wholes.HEARD_SECONDS`, to listen to, if there are any.
       speaker_lists: files that may say the sexes of validation speakers, by speaker; see
         `sexes.read_sexes`. Training needs none, so they are read by who asks.
     """

@@ -13,7 +13,7 @@ from audioslots_jax.data.libri2mix import SOURCES, SPLITS, Libri2Mix
 from audioslots_jax.data.libri2mix_crops import DynamicMixing, OfficialMixing, Silence
 from audioslots_jax.data.librispeech import LIBRISPEECH, SAMPLE_RATE, Folder, Root, open_root
 from audioslots_jax.data.sexes import nearest_lists
-from audioslots_jax.data.wholes import WHOLE_SECONDS, Wholes
+from audioslots_jax.data.wholes import WHOLE_SECONDS, Wholes, heard_samples
 from audioslots_jax.errors import UserError
 
 Split = Literal["train-100", "train-360", "dev", "test"]
@@ -71,7 +71,7 @@ class Libri2MixData:
         parts += [(row.mixture_id, row.gains) for row in validation.rows]
         crops, wholes = (
             OfficialMixing(validation, samples=length, silence="redraw")
-            for length in (samples, round(WHOLE_SECONDS * SAMPLE_RATE))
+            for length in (samples, heard_samples(samples, SAMPLE_RATE))
         )
         # In a store that folder is not there, and its list lies above.
         places = {

@@ -32,7 +32,7 @@ from audioslots_jax.data.recordings import (
 )
 from audioslots_jax.data.scenes import SceneFields
 from audioslots_jax.data.sexes import nearest_lists
-from audioslots_jax.data.wholes import WHOLE_SECONDS, Wholes, held_out_wholes
+from audioslots_jax.data.wholes import WHOLE_SECONDS, Wholes, heard_samples, held_out_wholes
 from audioslots_jax.errors import UserError
 
 LEVELS_DB = (-33.0, -25.0)  # RMS of a recording re full scale; LibriMix's range, which is in LUFS
@@ -174,10 +174,10 @@ class SpeakersData(SceneFields):
             for speaker, of_speaker in recordings.items()
             for one in of_speaker
         )
-        samples, longer = crop_samples(self), round(WHOLE_SECONDS * self.sample_rate)
+        samples = crop_samples(self)
         validation, wholes = (
             self._mixtures(sides["validation"], length, noises.get("validation", ()), active=True)
-            for length in (samples, longer)
+            for length in (samples, heard_samples(samples, self.sample_rate))
         )
         return Data(
             self._mixtures(sides["train"], samples, noises.get("train", ()), active=False),

@@ -18,7 +18,7 @@ from audioslots_jax.data.level import decibels
 from audioslots_jax.data.noises import held_out_noises, identities
 from audioslots_jax.data.recordings import Recording
 from audioslots_jax.data.scenes import SceneFields
-from audioslots_jax.data.wholes import WHOLE_SECONDS, Wholes, held_out_wholes
+from audioslots_jax.data.wholes import WHOLE_SECONDS, Wholes, heard_samples, held_out_wholes
 
 # The voices of each part; training draws none of the others.
 VALIDATION, TEST, TRAIN = range(1000), range(1000, 2000), range(2000, 2**31)
@@ -83,11 +83,10 @@ class VoicesData(SceneFields):
     def open(self, held_out: HeldOut | None = None) -> Data:
         """Returns the data; which voices are held out is the same in every run."""
         samples, noises = crop_samples(self), self.open_noises(self.sample_rate)
-        longer = round(WHOLE_SECONDS * self.sample_rate)
         train = self._mixtures(TRAIN, samples, noises.get("train", ()))
         validation, wholes = (
             self._mixtures(VALIDATION, length, noises.get("validation", ()))
-            for length in (samples, longer)
+            for length in (samples, heard_samples(samples, self.sample_rate))
         )
         identity = f"from voice {TRAIN.start}"
         if noises:

@@ -9,6 +9,7 @@ import numpy as np
 from audioslots_jax.data.batch import HELD_OUT_SEED, Mixtures, Whole
 
 WHOLE_SECONDS = 10.0  # of every mixture (AudioSlots paper, section 3)
+HEARD_SECONDS = 6.0  # of one on a page, which the paper's network takes apart while somebody waits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Wholes(Sequence[Whole]):
         """Returns a mixture, or a list of them for a slice."""
         chosen = self.indices[index]
         return self.make(chosen) if isinstance(chosen, int) else [*map(self.make, chosen)]
+
+
+def heard_samples(crop: int, sample_rate: int) -> int:
+    """Returns the length of mixtures to listen to: no shorter than a crop."""
+    return max(crop, round(HEARD_SECONDS * sample_rate))
 
 
 def held_out_wholes(mixtures: Mixtures, name: str, count: int) -> Wholes:

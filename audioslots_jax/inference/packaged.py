@@ -14,9 +14,22 @@ import numpy as np
 from audioslots_jax.errors import UserError
 from audioslots_jax.workdir import CONFIG, DATA, ROOTS
 
-COMPACT = Path(__file__).parents[1] / "weights" / "compact"  # what the package itself brings
+WEIGHTS = Path(__file__).parents[1] / "weights"  # what the package itself brings
+COMPACT = WEIGHTS / "compact"
 PARAMETERS, CARD = "parameters.npz", "card.json"
 DAMAGE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+
+
+def folder_of(model: str | Path) -> Path:
+    """Returns the folder of a run or an exported model, or of one that the package brings.
+
+    The latter have names, which are strings; a `Path` is always that of a folder. One that only has
+    such a name, like that of a store, is no model.
+    """
+    folder = Path(model).expanduser()
+    own = WEIGHTS / folder.name
+    named = model == folder.name and (own / CONFIG).exists()
+    return own if named and not (folder / CONFIG).exists() else folder
 
 
 def export(params: Any, config: dict[str, Any], workdir: Path, folder: Path, card: Any) -> None:

@@ -110,8 +110,7 @@ class RecordingSeparator:
         Returns:
           One recording per slot, as long as the input, at its rate and level: (slot, channel,
           sample), or (slot, sample) for samples of shape (sample,). What lies above the model's
-          band is divided by a rule, see `high_band`, if the estimates add up to the recording. For
-          blocks, an iterator over blocks, which
+          band is divided by a rule, see `high_band`. For blocks, an iterator over blocks, which
           come later than their input and are of other lengths.
 
         Raises:
@@ -172,6 +171,10 @@ class RecordingSeparator:
                 f"{RATES[1]} Hz."
             )
         heard: list[Waveform] = []  # of the recording, and not yet given back
+        above = sample_rate > self.sample_rate
+        # What slots leave over has its share of what is above the band.
+        extra = above and not self.adds_up
+        slots = self.separator.slots + extra
 
         def kept() -> Iterator[Waveform]:
             for block in _checked(blocks, sample_rate, name):
@@ -181,7 +184,7 @@ class RecordingSeparator:
         def pairs() -> Iterator[tuple[Waveform, Separated]]:
             given = 0
             heard_at = _resample(kept(), sample_rate, self.sample_rate)
-            separated = self._separate(heard_at, presences, trace)
+            separated = self._separate(heard_at, presences, trace, rest=extra)
             flat = (block.reshape(-1, block.shape[2]) for block in separated)
             for block in _resample(flat, self.sample_rate, sample_rate):
                 if not np.isfinite(block).all():
@@ -195,46 +198,61 @@ class RecordingSeparator:
                 given += count
                 heard[:] = [waiting[:, count:]]
                 if count:
-                    shape = (self.separator.slots, len(waiting), count)
+                    shape = (slots, len(waiting), count)
                     yield waiting[:, :count], block[:, :count].reshape(shape)
             rest = np.concatenate(heard, axis=1) if heard else np.zeros((0, 0), np.float32)
             if rest.size:
-                yield rest, np.zeros((self.separator.slots, *rest.shape), np.float32)
+                yield rest, np.zeros((slots, *rest.shape), np.float32)
 
-        if sample_rate > self.sample_rate and self.adds_up:
+        if above:
             from audioslots_jax.inference.high_band import share_rest  # and SciPy's filters
 
-            yield from share_rest(pairs(), sample_rate, self.sample_rate / 2)
+            for block in share_rest(pairs(), sample_rate, self.sample_rate / 2):
+                yield block[: self.separator.slots]
         else:
             yield from (estimates for _, estimates in pairs())
 
     def _separate(
-        self, blocks: Iterable[Waveform], presences: Presences | None, trace: Trace | None
+        self,
+        blocks: Iterable[Waveform],
+        presences: Presences | None,
+        trace: Trace | None,
+        *,
+        rest: bool,
     ) -> Iterator[Separated]:
-        """Separates blocks at the model's rate."""
+        """Separates blocks at the model's rate; the ``rest`` that slots leave is one more."""
         if self.separator.slots == 1:
             raise UserError("an autoencoder cannot separate: it needs the sources to be apart.")
         process = ChunkProcessor(
             self.separator, self.params, self.hop, Gain(self.level, self.crop),
             carries=self.carries, presences=presences, trace=trace,
         )  # fmt: skip
-        yield from stitch(process, blocks, self.chunk, self.hop)
+
+        def with_rest(
+            chunks: Float32[np.ndarray, "chunk channel length"],
+        ) -> Float32[np.ndarray, "chunk part channel length"]:
+            made = process(chunks)
+            left = chunks[:, None] - made.sum(axis=1, keepdims=True)
+            return np.concatenate([made, left], axis=1)
+
+        yield from stitch(with_rest if rest else process, blocks, self.chunk, self.hop)
 
 
 def load(workdir: str | Path | None = None) -> RecordingSeparator:
     """Returns the model of a run of ``main.py``: the best of its checkpoints that were scored.
 
-    Without a ``workdir``, or with a folder that `packaged.export` made, it is the model in there.
+    A ``workdir`` may also be a folder that `packaged.export` made, or, as a string, the name of a
+    model that the package brings: ``compact``, which is the default, or ``count``.
 
     Raises:
       UserError: if it is no run, or has no checkpoint that can be read.
     """
-    if workdir is None and not (packaged.COMPACT / packaged.PARAMETERS).exists():
+    workdir = packaged.COMPACT if workdir is None else packaged.folder_of(workdir)
+    if workdir.parent == packaged.WEIGHTS and not (workdir / packaged.PARAMETERS).exists():
         raise UserError(
             "the model that comes with the package is missing; install the package again, or name "
             "a run with --workdir."
         )
-    workdir = packaged.COMPACT if workdir is None else Path(workdir).expanduser()
     config = read_config(workdir)
     try:
         data = data_sets.make(config["data"])

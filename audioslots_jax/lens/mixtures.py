@@ -13,7 +13,7 @@ import soundfile
 from audioslots_jax import fields
 from audioslots_jax.data import data_sets
 from audioslots_jax.data.batch import HELD_OUT_SEED, Mixtures, Named, Whole
-from audioslots_jax.data.wholes import WHOLE_SECONDS, held_out_wholes
+from audioslots_jax.data.wholes import held_out_wholes
 from audioslots_jax.errors import UserError
 from audioslots_jax.evaluation.whole import EVALUATION, require_same_recordings
 from audioslots_jax.inference.recordings import RecordingSeparator
@@ -72,15 +72,15 @@ def open_held_out(
     return HeldOut(opened.validation, opened.longer, opened.speaker_lists)
 
 
-def from_data(longer: Mixtures) -> Listed:
+def from_data(longer: Mixtures, sample_rate: int) -> Listed:
     """Returns long held-out mixtures of a run's data."""
     wholes = list(held_out_wholes(longer, "held-out mixture", CANDIDATES))
     names: list[tuple[str, ...]] = []
     if isinstance(longer, Named):
         names = [longer.names(HELD_OUT_SEED, i, 0, 1) for i in range(len(wholes))]
+    seconds = len(wholes[0].mixture) / sample_rate
     what = (
-        f"mixtures of {WHOLE_SECONDS:g} s of voices that training never drew (they chose the "
-        "checkpoint)"
+        f"mixtures of {seconds:g} s of voices that training never drew (they chose the checkpoint)"
     )
     return Listed(wholes, names, [], what)
 

@@ -157,7 +157,7 @@ def _listed(run: Run, held_out: HeldOut | None) -> Listed:
     """Returns mixtures to hear: those of an evaluation, of the data, or what the training left."""
     listed = mixtures.evaluated(run.workdir)
     if listed is None and held_out is not None and held_out.longer is not None:
-        listed = mixtures.from_data(held_out.longer)
+        listed = mixtures.from_data(held_out.longer, run.separator.sample_rate)
     return listed or mixtures.left(run.workdir)
 
 

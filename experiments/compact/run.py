@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import audioslots_jax
 from audioslots_jax.data.prepare import prepare
-from audioslots_jax.inference import packaged
+from audioslots_jax.inference import RecordingSeparator, packaged
 from experiments.compact.export import export
 from experiments.compact.score import card, dev_mixtures, official_mixtures
 
@@ -41,6 +41,11 @@ THIRD = [*LATER, "--config.train.steps=8000", "--config.train.learning_rate=1.5e
 LICENSE = (
     "The weights may be used under the license of audioslots_jax. They were trained on LibriSpeech "
     "(Panayotov et al. 2015, CC BY 4.0) and speechocean762 (Zhang et al. 2021)."
+)
+DATA = (
+    "LibriSpeech train-clean, 241 speakers, 4.45 h; speechocean762, 250 speakers, 5.68 h; mixed "
+    "anew in every step, at levels that differ by up to 8 dB; in the later trainings up to a tenth "
+    "faster or slower"
 )
 
 
@@ -75,19 +80,7 @@ def ship(runs: Sequence[Path], dev: Path, librimix: Path, output: Path) -> None:
     """
     run = runs[-1]
     separator = audioslots_jax.load(run)
-    about = {
-        "license": LICENSE,
-        "data": "LibriSpeech train-clean, 241 speakers, 4.45 h; speechocean762, 250 speakers, "
-        "5.68 h; mixed anew in every step, at levels that differ by up to 8 dB; in the later "
-        "trainings up to a tenth faster or slower",
-        "steps_of_each_training": [int(lines(run)[-1]["step"]) for run in runs],
-        "hours_of_training": round(sum(map(seconds, runs)) / 3600, 2),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, jax on "
-        f"{jax.devices()[0].device_kind}",
-        "parameters_of_the_training": sum(x.size for x in jax.tree.leaves(separator.params)),
-        "speakers_who_chose_the_checkpoint": "half of those in dev",
-    }
-    export(separator, run, about, output)
+    export(separator, run, {**about(runs, separator), "data": DATA}, output)
     # What is scored is what travels.
     model = audioslots_jax.load(output)
     scores = {
@@ -97,6 +90,19 @@ def ship(runs: Sequence[Path], dev: Path, librimix: Path, output: Path) -> None:
     path = output / packaged.CARD
     path.write_text(json.dumps(json.loads(path.read_text()) | scores, indent=2) + "\n")
     print(path.read_text())
+
+
+def about(runs: Sequence[Path], separator: RecordingSeparator) -> dict[str, object]:
+    """Returns what is to be known of the last of runs that start from each other."""
+    return {
+        "license": LICENSE,
+        "steps_of_each_training": [int(lines(run)[-1]["step"]) for run in runs],
+        "hours_of_training": round(sum(map(seconds, runs)) / 3600, 2),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, jax on "
+        f"{jax.devices()[0].device_kind}",
+        "parameters_of_the_training": sum(x.size for x in jax.tree.leaves(separator.params)),
+        "speakers_who_chose_the_checkpoint": "half of those in dev",
+    }
 
 
 def lines(run: Path) -> list[dict[str, float]]:

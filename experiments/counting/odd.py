@@ -5,6 +5,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from absl import logging
@@ -13,10 +14,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import audioslots_jax
 from audioslots_jax.data import data_sets
-from audioslots_jax.data.batch import Whole
+from audioslots_jax.data.batch import HeldOut, Whole
 from audioslots_jax.data.level import mean_square
 from audioslots_jax.inference import RecordingSeparator
 from audioslots_jax.inference.presence import PRESENT
+from audioslots_jax.workdir import read_data
 
 SECONDS, VOICES = 10, 40
 LIMIT_DB = 100.0
@@ -40,7 +42,7 @@ def main() -> None:
         _, said = trained.with_presence(sound[None].astype(np.float32), trained.sample_rate)
         probabilities = ", ".join(f"{p:.2f}" for p in sorted(said, reverse=True))
         lines.append(f"| {name} | {np.sum(said >= PRESENT)} | {probabilities} |")
-    table = "\n".join([*lines, "", one_voice(trained)])
+    table = "\n".join([*lines, "", one_voice(trained, read_data(options.workdir).held_out or {})])
     print(table)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / f"{options.name}.md").write_text(f"{table}\n")
@@ -62,20 +64,34 @@ def sounds(rate: int) -> dict[str, np.ndarray]:
     }
 
 
-def one_voice(trained: RecordingSeparator) -> str:
-    """Returns what becomes of test voices that sing alone, in a sentence."""
+def one_voice(trained: RecordingSeparator, held_out: HeldOut) -> str:
+    """Returns what becomes of test voices that are heard alone, in a sentence."""
     scene = {"absent": 0.67, "pauses": 0.0, "noise": "", "noise_root": ""}
-    wholes = data_sets.make({**trained.config["data"], **scene}).open_test({}, 4 * VOICES)
-    return alone(trained, [whole for whole in wholes if len(whole.sources) == 1][:VOICES])
+    wholes = data_sets.make({**trained.config["data"], **scene}).open_test(held_out, 4 * VOICES)
+    voices = [whole for whole in wholes if len(whole.sources) == 1][:VOICES]
+    return alone([Heard(whole, *separated(trained, whole)) for whole in voices])
 
 
-def alone(trained: RecordingSeparator, wholes: Sequence[Whole]) -> str:
+def separated(trained: RecordingSeparator, whole: Whole) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the slots (slot, sample) of a mixture, and their probabilities to hold a source."""
+    slots, said = trained.with_presence(whole.mixture[None], trained.sample_rate)
+    return slots[:, 0], said
+
+
+class Heard(NamedTuple):
+    """A mixture, and what the model makes of it; see `separated`."""
+
+    whole: Whole
+    slots: np.ndarray
+    said: np.ndarray
+
+
+def alone(voices: Sequence[Heard]) -> str:
     """Returns what becomes of voices without another one, in a sentence."""
     rows = []
-    for whole in wholes:
-        slots, said = trained.with_presence(whole.mixture[None], trained.sample_rate)
-        energies = np.mean(np.square(slots[:, 0]), axis=1)
-        voice, strongest = whole.sources[0], slots[np.argmax(energies), 0]
+    for whole, slots, said in voices:
+        energies = np.mean(np.square(slots), axis=1)
+        voice, strongest = whole.sources[0], slots[np.argmax(energies)]
         target = (voice @ strongest) / (voice @ voice) * voice
         floor = 10 ** (-LIMIT_DB / 10)
         snr = mean_square(target) / max(mean_square(strongest - target), floor)

@@ -21,7 +21,7 @@ from audioslots_jax.data.wholes import held_out_wholes
 from audioslots_jax.evaluation import counts
 from audioslots_jax.inference import RecordingSeparator
 from audioslots_jax.inference.presence import PRESENT
-from experiments.counting.odd import alone
+from experiments.counting.odd import Heard, alone, separated
 
 SECONDS, MOST = 6, 3  # of a mixture of dev speakers, and people in it
 
@@ -80,14 +80,14 @@ def scored(trained: RecordingSeparator, wholes: Iterable[Whole]) -> dict:
     """Returns the scores by number of people, and what becomes of one alone."""
     rows, single = [], []
     for whole in wholes:
-        slots, said = trained.with_presence(whole.mixture[None], trained.sample_rate)
-        rows.append(counts.count(whole, slots[said >= PRESENT, 0]))
+        slots, said = separated(trained, whole)
+        rows.append(counts.count(whole, slots[said >= PRESENT]))
         if len(whole.sources) == 1:
-            single.append(whole)
+            single.append(Heard(whole, slots, said))
     result = counts.summary(rows, trained.separator.slots)
     one_or_two = [row for row in rows if row.sources in (1, 2)]
     right = np.mean([row.found == row.sources for row in one_or_two])
-    return {**result, "count_accuracy_of_1_and_2": float(right), "alone": alone(trained, single)}
+    return {**result, "count_accuracy_of_1_and_2": float(right), "alone": alone(single)}
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def test_an_exported_model_separates_as_its_run(run, exported):
     sizes = {path.name: path.stat().st_size for path in exported.iterdir()}
     values = sum(np.size(x) for x in packaged.flat(load(run).params).values())
     assert sizes["parameters.npz"] < 2 * values + 300 * len(packaged.flat(load(run).params))
-    for folder in (exported, packaged.COMPACT):
+    for folder in (exported, *packaged.WEIGHTS.iterdir()):
         assert "/" not in (folder / "config.json").read_text(), "where something lies on a machine"
 
 
@@ -68,22 +68,39 @@ def test_a_damaged_card_is_named(exported):
 
 
 def test_a_package_without_its_model_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(packaged, "COMPACT", tmp_path)
+    monkeypatch.setattr(packaged, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(packaged, "COMPACT", tmp_path / "compact")
     with pytest.raises(UserError, match=r"comes with the package is missing.*--workdir"):
         load()
 
 
-def test_the_package_brings_a_model_of_at_most_8_mb():
-    files = list(packaged.COMPACT.iterdir())
-    assert {path.name for path in files} == {
-        "parameters.npz",
-        "config.json",
-        "data.json",
-        "card.json",
-    }
-    assert sum(path.stat().st_size for path in files) <= 8e6
-    card = json.loads((packaged.COMPACT / "card.json").read_text())
-    assert {"license", "data", "step", "score"} <= card.keys()
+def test_the_package_brings_models_of_at_most_8_mb():
+    models = {folder.name: folder for folder in packaged.WEIGHTS.iterdir()}
+    assert models.keys() == {"compact", "count"}
+    for folder in models.values():
+        assert {path.name for path in folder.iterdir()} == {
+            "parameters.npz",
+            "config.json",
+            "data.json",
+            "card.json",
+        }
+        card = json.loads((folder / "card.json").read_text())
+        assert {"license", "data", "step", "score"} <= card.keys()
+    assert sum(path.stat().st_size for path in packaged.WEIGHTS.rglob("*")) <= 8e6
+
+
+def test_models_of_the_package_have_names(exported, monkeypatch):
+    """But a run of that name, where one stands, comes first; and another folder does not."""
+    assert load("count").counts
+    assert not load("compact").counts
+    assert load("compact").step == load().step
+    monkeypatch.chdir(exported.parent)
+    (exported.parent / "count").mkdir()
+    assert load("count").counts
+    exported.rename(exported.parent / "compact")
+    assert load("compact").step == 7
+    with pytest.raises(UserError, match="is no run"):
+        load("../weights/compact")
 
 
 def test_it_separates_an_official_mixture_without_a_workdir(speech, tmp_path, monkeypatch):
@@ -99,3 +116,20 @@ def test_it_separates_an_official_mixture_without_a_workdir(speech, tmp_path, mo
     before = fast_bss_eval.si_sdr(whole.sources, np.stack([whole.mixture] * 2))
     after = fast_bss_eval.si_sdr(whole.sources, estimates)
     assert np.mean(after - before) >= 4
+
+
+def test_it_finds_out_how_many_speak(speech, tmp_path, monkeypatch):
+    """Nobody, noise (which may be taken for one), one and two people, through the command."""
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    whole = Libri2Mix(speech / "librimix", "test", "min", allow_missing=True)[3]
+    noise = np.random.default_rng(0).normal(0, 0.1, whole.mixture.shape)
+    recordings = {"silence": 0 * noise, "noise": noise, "one": whole.sources[0]}
+    paths = []
+    for name, samples in {**recordings, "two": whole.mixture}.items():
+        paths.append(str(tmp_path / f"{name}.wav"))
+        soundfile.write(paths[-1], samples, 16000)
+    assert cli.main(["separate", *paths, "--workdir=count", f"--output={tmp_path / 'out'}"]) == 0
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert made - {"noise_1.wav"} == {"one_1.wav", "two_1.wav", "two_2.wav"}
+    alone, _ = soundfile.read(tmp_path / "out" / "one_1.wav", dtype="float32")
+    assert fast_bss_eval.si_sdr(whole.sources[:1], alone[None])[0] >= 15

@@ -18,7 +18,7 @@ from audioslots_jax import UserError
 from audioslots_jax.audio import blind_order, split
 from audioslots_jax.audio.chunks import blind_hop, reorder
 from audioslots_jax.data.level import energy_weighted_rms
-from audioslots_jax.inference import chunk_processor
+from audioslots_jax.inference import chunk_processor, recordings
 from audioslots_jax.inference.gain import Gain
 from audioslots_jax.inference.recordings import load
 from audioslots_jax.inference.stitching import BATCH, stitch
@@ -167,6 +167,22 @@ def test_a_buffer_may_be_filled_again(separator, rate):
 def test_the_shortest_streams_keep_their_length(separator, samples, rate):
     blocks = separator(iter([np.ones((1, 1), np.float32)] * samples), rate)
     assert sum(block.shape[2] for block in blocks) == samples
+
+
+def test_what_belongs_to_nobody_keeps_its_share_of_what_the_model_cannot_hear(
+    separator, monkeypatch
+):
+    """Two slots that hold a half and a quarter of everything do so above the band as well."""
+    parts = np.array([0.5, 0.25], np.float32)[:, None, None]
+    monkeypatch.setattr(
+        recordings, "ChunkProcessor", lambda *_, **__: lambda chunks: parts * chunks[:, None]
+    )
+    monkeypatch.setattr(recordings.RecordingSeparator, "adds_up", False)
+    recording = noise(2, 48_000)
+    slots = separator(recording, 16_000)
+    assert slots.shape == (2, 2, 48_000)
+    inner = slice(500, -500)
+    np.testing.assert_allclose(slots[..., inner], parts * recording[:, inner], atol=2e-3)
 
 
 @pytest.mark.parametrize("rate", [8001, 44_100])

@@ -68,7 +68,7 @@ def test_recordings_are_read_once_for_crops_and_longer_mixtures(run, separator, 
     examined, examine = [], recordings._examine
     monkeypatch.setattr(recordings, "_examine", lambda path: examined.append(path) or examine(path))
     held_out = mixtures.open_held_out(separator, run)
-    for mixtures_of, samples in ((held_out.crops, separator.crop), (held_out.longer, 10 * RATE)):
+    for mixtures_of, samples in ((held_out.crops, separator.crop), (held_out.longer, 6 * RATE)):
         assert mixtures_of.batch(0, 0, range(1), 1).mixture.shape == (1, samples)
     assert len(examined) == len(set(examined)) == 8
 

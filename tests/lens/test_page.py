@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from audioslots_jax import lens
+from audioslots_jax.data.wholes import HEARD_SECONDS
 from audioslots_jax.lens.page import Section, render
 from tests.lens.conftest import HOSTILE, RATE
 
@@ -60,12 +61,12 @@ def test_nothing_is_loaded_and_nothing_can_be(opened, page):
 def test_space_plays_and_the_playhead_moves(opened):
     head = "parseFloat(document.querySelector('.playhead').style.left)"
     opened.press(" ")
-    opened.wait_for(f"{head} > 1")
+    opened.wait_for(f"{head} > 3")
     opened.press(" ")
     opened.wait_for(f"!{PLAYING}.length")
     place, seconds = opened.evaluate(head), at(opened, 0)
-    assert 0.1 < seconds < 10
-    assert place == pytest.approx(10 * seconds, abs=0.6)
+    assert 0.1 < seconds < HEARD_SECONDS
+    assert place == pytest.approx(100 * seconds / HEARD_SECONDS, abs=1)
     shown = "document.querySelectorAll('.card.active .playhead:not([hidden])').length"
     assert opened.evaluate(shown) >= 8
 
@@ -96,7 +97,7 @@ def test_one_player_sounds_at_a_time_and_pictures_seek(opened):
         "picture.getBoundingClientRect(); picture.dispatchEvent(new MouseEvent('click', "
         "{clientX: box.left + 0.75 * box.width, bubbles: true})); })()"
     )
-    opened.wait_for(f"{PLAYING}.length === 1 && {PLAYING}[0].currentTime >= 7.4")
+    opened.wait_for(f"{PLAYING}.length === 1 && {PLAYING}[0].currentTime >= {0.74 * HEARD_SECONDS}")
     opened.press("ArrowDown")
     opened.wait_for("document.querySelectorAll('.card')[1].classList.contains('active')")
     assert not opened.evaluate(f"{PLAYING}.length")
@@ -106,7 +107,7 @@ def test_players_have_the_length_of_their_mixture(opened):
     opened.wait_for("[...document.querySelectorAll('audio')].every((a) => a.readyState > 0)")
     lengths = opened.evaluate("[...document.querySelectorAll('audio')].map((a) => a.duration)")
     assert len(lengths) == 3 * 5  # mixture, truths and slots
-    np.testing.assert_allclose(lengths, 10.0, atol=0.1)
+    np.testing.assert_allclose(lengths, HEARD_SECONDS, atol=0.1)
 
 
 def test_a_page_fits_a_phone(opened):

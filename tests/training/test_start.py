@@ -41,6 +41,18 @@ def test_parameters_are_those_the_model_separates_with(run, capsys):
     assert "after step 2" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("slots", [1, 3])
+def test_slots_of_another_number_share_their_first_queries(run, slots):
+    config = counting()
+    config.model.slots = slots
+    new = new_state(config)
+    trees = start_from(new, str(run)).params, new.params, audioslots_jax.load(run).params
+    own, before, given = (tree["params"]["slot_module"]["queries"] for tree in trees)
+    assert own.shape == before.shape != given.shape
+    np.testing.assert_array_equal(own[:2], given[:slots])
+    np.testing.assert_array_equal(own[2:], before[2:])
+
+
 def test_another_size_is_refused_by_name(run):
     config = get_config()
     config.model.slot_module.slot_size = 8

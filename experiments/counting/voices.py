@@ -1,0 +1,67 @@
+"""How many voices of the program a model hears: ``voices.py --workdir=RUN --two=RUN``."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import audioslots_jax
+from audioslots_jax.data.batch import Whole
+from audioslots_jax.data.voices import TEST, Voices
+from audioslots_jax.data.wholes import WHOLE_SECONDS, held_out_wholes
+from audioslots_jax.evaluation import counts
+from audioslots_jax.evaluation.scores import score
+from audioslots_jax.inference.presence import PRESENT
+from experiments.counting.odd import separated
+from experiments.counting.speech import MOST, scored
+
+
+def main() -> None:
+    """Prints the scores as JSON, and writes them to a file."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--workdir", type=Path, required=True, help="a run that counts")
+    parser.add_argument("--two", type=Path, required=True, help="a run of two voices alone")
+    parser.add_argument("--mixtures", type=int, default=64, help="of each number of voices")
+    results = Path(__file__).with_name("results")
+    parser.add_argument("--output", type=Path, default=results, help="folder for the scores")
+    parser.add_argument("--name", default="voices", help="of the file")
+    options = parser.parse_args()
+    logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
+    trained, two = audioslots_jax.load(options.workdir), audioslots_jax.load(options.two)
+    mixtures = list(voices_alone(trained.sample_rate, options.mixtures))
+    result = scored(trained, mixtures)
+    both = []
+    for whole in mixtures:
+        if len(whole.sources) == 2:
+            slots, said = separated(trained, whole)
+            counted = counts.count(whole, slots[said >= PRESENT])
+            alone = np.asarray(two(whole.mixture, two.sample_rate))
+            improvement = float(np.mean(score(whole, alone, two.crop).si_snri))
+            both.append((improvement, counted.si_snri))
+    of_two, counting = np.array(both).T
+    lost = (of_two - counting)[np.isfinite(counting)]
+    result["si_snri_of_the_model_of_two"] = float(of_two.mean())
+    result["lost_where_right"] = float(lost.mean())
+    result["lost_stderr"] = float(lost.std(ddof=1) / len(lost) ** 0.5)
+    text = json.dumps(result, indent=2)
+    print(text)
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / f"{options.name}.json").write_text(f"{text}\n")
+
+
+def voices_alone(sample_rate: int, count: int) -> Iterator[Whole]:
+    """Yields so many mixtures of each number of test voices, without noise and pauses."""
+    samples = round(WHOLE_SECONDS * sample_rate)
+    for sources in range(1, MOST + 1):
+        voices = Voices(sample_rate, samples, sources, TEST)
+        yield from held_out_wholes(voices, f"voices{sources}", count)
+
+
+if __name__ == "__main__":
+    main()
