@@ -29,7 +29,7 @@ class Wholes(Sequence[Whole]):
 
 
 def heard_samples(crop: int, sample_rate: int) -> int:
-    """Returns the length of mixtures to listen to: no shorter than a crop."""
+    """Returns the samples of mixtures to listen to, at a rate in Hz: no fewer than a crop has."""
     return max(crop, round(HEARD_SECONDS * sample_rate))
 
 

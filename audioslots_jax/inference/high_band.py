@@ -3,7 +3,8 @@
 A model of 8 kHz hears nothing above 4 kHz, where much of what tells consonants apart lies. A rule
 gives it back: each slot gets of it, from moment to moment, in proportion to its amplitude in the
 uppermost quarter of the model's band. What is divided is all that the estimates lack of the
-recording, so that they add up to it.
+recording, so that they add up to it. Where a model leaves something to nobody, such as noise, that
+has its share like a slot.
 """
 
 from collections.abc import Iterable, Iterator

@@ -69,21 +69,21 @@ def one_voice(trained: RecordingSeparator, held_out: HeldOut) -> str:
     scene = {"absent": 0.67, "pauses": 0.0, "noise": "", "noise_root": ""}
     wholes = data_sets.make({**trained.config["data"], **scene}).open_test(held_out, 4 * VOICES)
     voices = [whole for whole in wholes if len(whole.sources) == 1][:VOICES]
-    return alone([Heard(whole, *separated(trained, whole)) for whole in voices])
-
-
-def separated(trained: RecordingSeparator, whole: Whole) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the slots (slot, sample) of a mixture, and their probabilities to hold a source."""
-    slots, said = trained.with_presence(whole.mixture[None], trained.sample_rate)
-    return slots[:, 0], said
+    return alone([hear(trained, whole) for whole in voices])
 
 
 class Heard(NamedTuple):
-    """A mixture, and what the model makes of it; see `separated`."""
+    """A mixture, its slots (slot, sample), and their probabilities to hold a source (slot,)."""
 
     whole: Whole
     slots: np.ndarray
     said: np.ndarray
+
+
+def hear(trained: RecordingSeparator, whole: Whole) -> Heard:
+    """Returns what a model makes of a mixture."""
+    slots, said = trained.with_presence(whole.mixture[None], trained.sample_rate)
+    return Heard(whole, slots[:, 0], said)
 
 
 def alone(voices: Sequence[Heard]) -> str:

@@ -16,6 +16,7 @@ import audioslots_jax
 from audioslots_jax.inference import packaged
 from experiments.compact.export import export
 from experiments.compact.run import about
+from experiments.counting.odd import hear
 from experiments.counting.speech import dev_mixtures, official_mixtures, scored
 
 DATA = (
@@ -42,12 +43,11 @@ def main() -> None:
     export(run, options.runs[-1], {**about(options.runs, run), "data": DATA}, options.output)
     model = audioslots_jax.load(options.output)
     rate = model.sample_rate
-    scores = {
-        "dev_6_seconds": scored(model, dev_mixtures(options.dev, rate, options.mixtures)),
-        "official_test_min": scored(
-            model, official_mixtures(options.librimix, options.libri3mix, rate)
-        ),
+    sets = {
+        "dev_6_seconds": dev_mixtures(options.dev, rate, options.mixtures),
+        "official_test_min": official_mixtures(options.librimix, options.libri3mix, rate),
     }
+    scores = {name: scored([hear(model, whole) for whole in each]) for name, each in sets.items()}
     path = options.output / packaged.CARD
     path.write_text(json.dumps(json.loads(path.read_text()) | scores, indent=2) + "\n")
     print(path.read_text())

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,8 @@ from audioslots_jax.data.recordings import scan
 from audioslots_jax.data.speakers import Speakers
 from audioslots_jax.data.wholes import held_out_wholes
 from audioslots_jax.evaluation import counts
-from audioslots_jax.inference import RecordingSeparator
 from audioslots_jax.inference.presence import PRESENT
-from experiments.counting.odd import Heard, alone, separated
+from experiments.counting.odd import Heard, alone, hear
 
 SECONDS, MOST = 6, 3  # of a mixture of dev speakers, and people in it
 
@@ -46,10 +45,10 @@ def main() -> None:
         parser.error("--librimix and --libri3mix go together.")
     rate = trained.sample_rate
     dev = list(dev_mixtures(options.dev, rate, options.mixtures))
-    result = {"dev": scored(trained, dev)}
+    result = {"dev": scored([hear(trained, whole) for whole in dev])}
     if options.librimix:
         official = list(official_mixtures(options.librimix, options.libri3mix, rate))
-        result["official"] = scored(trained, official)
+        result["official"] = scored([hear(trained, whole) for whole in official])
     text = json.dumps(result, indent=2)
     print(text)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -76,18 +75,19 @@ def official_mixtures(two: Path, three: Path, sample_rate: int) -> Iterator[Whol
         yield Whole(mixture.mixture_id, sources.sum(axis=0), sources)
 
 
-def scored(trained: RecordingSeparator, wholes: Iterable[Whole]) -> dict:
+def scored(mixtures: Sequence[Heard]) -> dict:
     """Returns the scores by number of people, and what becomes of one alone."""
-    rows, single = [], []
-    for whole in wholes:
-        slots, said = separated(trained, whole)
-        rows.append(counts.count(whole, slots[said >= PRESENT]))
-        if len(whole.sources) == 1:
-            single.append(Heard(whole, slots, said))
-    result = counts.summary(rows, trained.separator.slots)
+    rows = [counted(heard) for heard in mixtures]
+    result = counts.summary(rows, len(mixtures[0].slots))
     one_or_two = [row for row in rows if row.sources in (1, 2)]
     right = np.mean([row.found == row.sources for row in one_or_two])
+    single = [heard for heard in mixtures if len(heard.whole.sources) == 1]
     return {**result, "count_accuracy_of_1_and_2": float(right), "alone": alone(single)}
+
+
+def counted(heard: Heard) -> counts.Counted:
+    """Returns the scores of the slots that are said to hold somebody."""
+    return counts.count(heard.whole, heard.slots[heard.said >= PRESENT])
 
 
 if __name__ == "__main__":

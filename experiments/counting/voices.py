@@ -15,11 +15,10 @@ import audioslots_jax
 from audioslots_jax.data.batch import Whole
 from audioslots_jax.data.voices import TEST, Voices
 from audioslots_jax.data.wholes import WHOLE_SECONDS, held_out_wholes
-from audioslots_jax.evaluation import counts
 from audioslots_jax.evaluation.scores import score
-from audioslots_jax.inference.presence import PRESENT
-from experiments.counting.odd import separated
-from experiments.counting.speech import MOST, scored
+from audioslots_jax.inference import RecordingSeparator
+from experiments.counting.odd import hear
+from experiments.counting.speech import MOST, counted, scored
 
 
 def main() -> None:
@@ -34,17 +33,11 @@ def main() -> None:
     options = parser.parse_args()
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
     trained, two = audioslots_jax.load(options.workdir), audioslots_jax.load(options.two)
-    mixtures = list(voices_alone(trained.sample_rate, options.mixtures))
-    result = scored(trained, mixtures)
-    both = []
-    for whole in mixtures:
-        if len(whole.sources) == 2:
-            slots, said = separated(trained, whole)
-            counted = counts.count(whole, slots[said >= PRESENT])
-            alone = np.asarray(two(whole.mixture, two.sample_rate))
-            improvement = float(np.mean(score(whole, alone, two.crop).si_snri))
-            both.append((improvement, counted.si_snri))
-    of_two, counting = np.array(both).T
+    mixtures = [hear(trained, x) for x in voices_alone(trained.sample_rate, options.mixtures)]
+    result = scored(mixtures)
+    pairs = [heard for heard in mixtures if len(heard.whole.sources) == 2]
+    counting = np.array([counted(heard).si_snri for heard in pairs])
+    of_two = np.array([of_the_model_of_two(two, heard.whole) for heard in pairs])
     lost = (of_two - counting)[np.isfinite(counting)]
     result["si_snri_of_the_model_of_two"] = float(of_two.mean())
     result["lost_where_right"] = float(lost.mean())
@@ -53,6 +46,12 @@ def main() -> None:
     print(text)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / f"{options.name}.json").write_text(f"{text}\n")
+
+
+def of_the_model_of_two(two: RecordingSeparator, whole: Whole) -> float:
+    """Returns its SI-SNRi in dB, mean over the sources."""
+    estimates = np.asarray(two(whole.mixture, two.sample_rate))
+    return float(np.mean(score(whole, estimates, two.crop).si_snri))
 
 
 def voices_alone(sample_rate: int, count: int) -> Iterator[Whole]:

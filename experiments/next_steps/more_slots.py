@@ -38,8 +38,8 @@ def main() -> None:
         parser.error(f"--workdir: the slots of {options.workdir} have learned starts.")
     voices = Voices(trained.sample_rate, trained.crop, voices=TEST)
     lines = [
-        "| slots | SI-SNRi of the best two | energy of each other | its cosine to the nearest of "
-        "the two | to the mixture |",
+        "| slots | SI-SNRi of the two nearest the truth | energy of each other | its "
+        "cosine to the nearest of the two | to the mixture |",
         "| --- | --- | --- | --- | --- |",
     ]
     for slots in SLOTS:
@@ -70,8 +70,10 @@ def main() -> None:
 def held(
     separator: Separator, params: Any, batch: Batch, key: Array
 ) -> tuple[Float[Array, " batch"], ...]:
-    """Returns the SI-SNRi of the two slots that fit the sources best, and about each other slot:
-    its energy in dB of the mixture's, and cosines of its magnitudes.
+    """Returns the SI-SNRi in dB (batch,) of the two slots that fit the true sources best.
+
+    And of every other slot (batch, slot): its energy in dB of the mixture's, and the cosines of its
+    magnitudes to the nearer of these two, and to the mixture.
     """
     estimates = separator(params, batch.mixture, key=key)
     scores, _, order = si_snr_scores(batch, estimates.waveforms)
