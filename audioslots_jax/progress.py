@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tqdm import tqdm
@@ -17,23 +17,33 @@ def progress(items: Iterable[Any] | None = None, **options: Any) -> tqdm:
 
 
 @contextlib.contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Tells what takes longer than two seconds, and for how long it has, where no end is known."""
+def waiting(what: str) -> Iterator[Callable[[float | None], None]]:
+    """Tells what takes longer than two seconds, for how long it has, and of how long, if known.
+
+    Yields:
+      A function to say how many seconds the whole takes, about; None is not known.
+    """
     over = threading.Event()
+    seconds: float | None = None
+
+    def expect(about: float | None) -> None:
+        nonlocal seconds
+        seconds = about
 
     def tell() -> None:
-        with progress(
-            desc=what, bar_format="{desc} ({elapsed})", leave=False, delay=PATIENCE
-        ) as line:
+        with progress(desc=what, bar_format="{desc} ({elapsed}{postfix})", leave=False,
+                      delay=PATIENCE) as line:  # fmt: skip
             over.wait(PATIENCE)
             while not (over.is_set() or line.disable):
+                if seconds is not None:
+                    line.postfix = f"of about {line.format_interval(seconds)}"
                 line.refresh()
                 over.wait(1 if sys.stderr.isatty() else 60)
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
     try:
-        yield
+        yield expect
     finally:
         over.set()
         teller.join()

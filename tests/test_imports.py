@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1] / "audioslots_jax"
 
 # Packages from the ground up: each may import those before it, and none of those after it.
 FLOORS = [
-    {"compilation", "errors", "progress"},
-    {"fields", "flags", "variations"},
+    {"errors", "progress"},
+    {"compilation", "fields", "flags", "variations"},
     {"matching"},
     {"audio"},
     {"models"},

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from audioslots_jax.compilation import INIT, expected_seconds, told
 from audioslots_jax.data import data_sets
 from audioslots_jax.data.batch import Batch, Data, crop_samples
 from audioslots_jax.data.level import mixture_level
@@ -90,7 +90,9 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     init_on_mesh = jax.jit(init, out_shardings=of_state)
 
     def first_state() -> TrainState:
-        state, model = init_on_mesh(), config.train.start_from
+        with waiting("drawing the parameters") as expect:
+            expect(expected_seconds(init_on_mesh.lower(), INIT))
+            state, model = init_on_mesh(), config.train.start_from
         return together(lambda: start_from(state, model)) if model else state
 
     def step_once(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -101,22 +103,28 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         )  # fmt: skip
         return state, values | {"learning_rate": learning_rate}
 
-    step_fn = jax.jit(
-        step_once,
-        in_shardings=(of_state, by_row),
-        out_shardings=(of_state, replicated),
-        donate_argnums=0,
+    step_fn = told(
+        jax.jit(
+            step_once,
+            in_shardings=(of_state, by_row),
+            out_shardings=(of_state, replicated),
+            donate_argnums=0,
+        ),
+        "compiling the step",
     )
     evaluators = {
-        names: jax.jit(evaluator, in_shardings=(of_state.scored, by_row), out_shardings=replicated)
+        names: told(
+            jax.jit(evaluator, in_shardings=(of_state.scored, by_row), out_shardings=replicated),
+            f"compiling the evaluation of {names[0]}",
+        )
         for names, evaluator in make_evaluators(config, task).items()
     }
 
     checkpoints = Checkpoints(workdir / CHECKPOINTS, config.train.keep_checkpoints)
-    with waiting("making or restoring the parameters"):
+    with waiting("looking for a checkpoint"):
         restored = checkpoints.restore(jax.eval_shape(init_on_mesh))
-        # The window holds the values of the steps since the last line of metrics.
-        state, window = restored or (first_state(), [])
+    # The window holds the values of the steps since the last line of metrics.
+    state, window = restored or (first_state(), [])
     first_step, last_step = int(state.step) + 1, config.train.steps
 
     batches = stream(
@@ -154,8 +162,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         for step in range(first_step, last_step + 1):
             with throughput.waiting():
                 own_rows = next(batches)
-            compiles = waiting("compiling the step") if step == first_step else nullcontext()
-            with trace.step(step), compiles:
+            with trace.step(step):
                 state, values = step_fn(state, meshes.place(own_rows, mesh))
             in_flight.append((step, values))
 
