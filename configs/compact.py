@@ -111,7 +111,7 @@ def get_config(variations: str = "") -> ConfigDict:
         {
             "mixtures": 96,
             "mask": "wiener",  # of decoders of magnitudes; this one paints its own masks
-            "chunk_seconds": 30.0,
+            "chunk_seconds": 120.0,  # few joints in a conversation (experiments/conversations)
             "overlap": 0.2,
             "examples": 4,
             "evaluators": ("separation", "oracle_masks"),
@@ -151,6 +151,7 @@ def get_config(variations: str = "") -> ConfigDict:
         config.objectives.matched_snr.silence = 0.1
         config.objectives.presence = ConfigDict({"weight": 3.0})
         config.eval.evaluators = ("separation", "counting", "oracle_masks")
+        config.eval.chunk_seconds = 30.0  # a slot is said to hold somebody once in a chunk
     if "speaker_contrast" in chosen:
         config.objectives.speaker_contrast = {"weight": 2.0, "temperature": 0.1}
         config.train.batch_size //= 2  # of crops twice as long, whose halves are mixtures

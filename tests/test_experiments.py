@@ -136,6 +136,30 @@ def test_carry_over(written, tmp_path_factory):
     )
 
 
+def test_conversations(written, tmp_path_factory, monkeypatch):
+    workdir, dev = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("dev")
+    make_run(workdir, get_config())
+    for speaker, seconds in enumerate((3.0, 2.5, 1.0)):
+        for half in "ab":
+            path = dev / f"speaker{speaker}" / f"{half}.wav"
+            write(path, tone(seconds / 2, 8000, 200 + 100 * speaker), 8000)
+    benchmark = load("conversations")
+    at_once, *windows = benchmark.ways(audioslots_jax.load(workdir), 2).items()
+    assert [reads.carries for _, reads in windows] == [False, True, False, False]
+    monkeypatch.setattr(benchmark, "ways", lambda *_: dict([at_once, windows[-1]]))
+    table = written(benchmark, f"--workdir={workdir}", f"--dev={dev}", "--seconds=2")
+    rows = re.findall(r"^\| (.*?) \|(?: (-?[\d.]+) ± nan dB \|){3}$", table, re.MULTILINE)
+    assert len(rows) == 2 * 2, "one pair of the two who have two seconds"
+    both, turns = (next(benchmark.conversations(dev, 8000, 2, each)) for each in (False, True))
+    for whole in (both, turns):
+        np.testing.assert_allclose(whole.sources.sum(axis=0), whole.mixture, atol=1e-6)
+    assert (both.sources != 0).mean() > 0.9
+    said = benchmark.spoken(np.random.default_rng(0), 60 * 100, 100)
+    edges = np.flatnonzero(np.diff(said))
+    assert set(said) == {0, 1}
+    assert np.all((np.diff(edges) >= 200) & (np.diff(edges) <= 800))
+
+
 def test_decoders(tmp_path, monkeypatch):
     """A decoder of magnitudes and an autoencoder."""
     runs = []
