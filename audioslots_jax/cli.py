@@ -54,8 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     add = separate.add_argument
     add("inputs", metavar="INPUT", type=Path, nargs="+", help="a recording")
     which = (
-        "a run of main.py; or count, the package's model that finds out how many people speak "
-        "(default: compact, the package's model of two)"
+        "a run of main.py, or a model of the package (default: count, which finds out how many "
+        "people speak; with --speakers=2 it is compact, which knows two)"
     )
     add("--workdir", metavar="RUN", help=which)
     add("--output", metavar="DIR", type=Path, required=True, help="for the files")
@@ -114,11 +114,13 @@ def _parser() -> argparse.ArgumentParser:
 def _separate(arguments: argparse.Namespace) -> int:
     from absl import logging
 
+    from audioslots_jax.inference import packaged
     from audioslots_jax.inference.files import separate_file
     from audioslots_jax.inference.recordings import load
 
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
-    separator = load(arguments.workdir)
+    own = packaged.COMPACT if arguments.speakers == 2 else packaged.COUNT
+    separator = load(arguments.workdir or own)
     slots = separator.separator.slots
     if arguments.speakers and arguments.speakers > slots:
         raise UserError(f"--speakers is {arguments.speakers}; the model has {slots} slots.")

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.signal
+import scipy.special
 import soundfile
 
 import audioslots_jax
@@ -84,6 +85,39 @@ def test_counting_speech(written, tmp_path_factory):
     assert np.sum(scores["confusion"], axis=1).tolist() == [0, 1, 1, 1]
     assert 0 <= scores["count_accuracy_of_1_and_2"] <= 1
     assert scores["alone"].startswith("1 voices alone")
+
+
+def test_calibration_undoes_what_was_done_to_logits():
+    script = importlib.import_module("experiments.counting.calibrate")
+    random = np.random.default_rng(0)
+    numbers = random.integers(1, 4, 300)
+    logits = random.normal(0, 2, (300, 3)) + 3 * (np.arange(3) < numbers[:, None]) - 1
+
+    def fitted(logits):
+        return script.fit([
+            script.Heard(script.Whole("", x, np.zeros((number, 1))), x, scipy.special.expit(x))
+            for x, number in zip(logits, numbers, strict=True)
+        ])  # fmt: skip
+
+    scale, shift = fitted(logits)
+    assert 0.3 < scale < 3
+    np.testing.assert_allclose(fitted(2 * logits + 1), (scale / 2, shift - scale / 2), atol=1e-3)
+
+
+def test_calibrated_models_scale_and_shift_their_logits(tmp_path):
+    script = importlib.import_module("experiments.counting.calibrate")
+    config = get_config()
+    config.model.update(slots=3, presence=True)
+    make_run(tmp_path, config)
+    model = audioslots_jax.load(tmp_path)
+    params = jax.tree.map(lambda x: x + 0.1, model.params)  # the last layer starts as zeros
+    noise = jax.random.normal(jax.random.key(0), (1, 960))
+    before, after = (
+        model.separator(each, noise).named["presence"]
+        for each in (params, script.calibrated(params, 2.0, -0.5))
+    )
+    assert np.abs(before).min() > 0.1
+    np.testing.assert_allclose(after, 2 * before - 0.5, rtol=1e-5)
 
 
 def test_counting_official_speech(speech):

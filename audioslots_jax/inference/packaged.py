@@ -1,7 +1,6 @@
 """Models that travel: the parameters alone, in half precision, beside the config of their run."""
 
 import json
-import shutil
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,7 +14,7 @@ from audioslots_jax.errors import UserError
 from audioslots_jax.workdir import CONFIG, DATA, ROOTS
 
 WEIGHTS = Path(__file__).parents[1] / "weights"  # what the package itself brings
-COMPACT = WEIGHTS / "compact"
+COMPACT, COUNT = WEIGHTS / "compact", WEIGHTS / "count"  # of two people; of up to three
 PARAMETERS, CARD = "parameters.npz", "card.json"
 DAMAGE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -51,7 +50,7 @@ def export(params: Any, config: dict[str, Any], workdir: Path, folder: Path, car
         for name in ("data", "train")
     }
     (folder / CONFIG).write_text(json.dumps({**config, **parts}, indent=2) + "\n")
-    shutil.copy(workdir / DATA, folder / DATA)
+    (folder / DATA).write_bytes((workdir / DATA).read_bytes())
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
 
 

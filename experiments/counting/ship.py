@@ -4,7 +4,6 @@ python experiments/counting/ship.py RUN [RUN ...] --dev=DIR --librimix=DIR --lib
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -16,8 +15,7 @@ import audioslots_jax
 from audioslots_jax.inference import packaged
 from experiments.compact.export import export
 from experiments.compact.run import about
-from experiments.counting.odd import hear
-from experiments.counting.speech import dev_mixtures, official_mixtures, scored
+from experiments.counting.calibrate import calibrate, score
 
 DATA = (
     "that of the model compact, whose last training it goes on from: LibriSpeech train-clean, 241 "
@@ -28,7 +26,7 @@ DATA = (
 
 
 def main() -> None:
-    """Exports the last run's model, and scores what travels."""
+    """Exports the last run's model, calibrates it, and scores what travels."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("runs", metavar="RUN", type=Path, nargs="+", help="each started from the one before")
@@ -36,21 +34,14 @@ def main() -> None:
     add("--librimix", type=Path, required=True, help="folder or store of Libri2Mix")
     add("--libri3mix", type=Path, required=True, help="folder or store of Libri3Mix")
     add("--mixtures", type=int, default=64, help="of each number of dev speakers")
-    add("--output", type=Path, default=packaged.WEIGHTS / "count", help="for weights and card")
+    add("--output", type=Path, default=packaged.COUNT, help="for weights and card")
     options = parser.parse_args()
     logging.set_verbosity(logging.ERROR)
     run = audioslots_jax.load(options.runs[-1])
     export(run, options.runs[-1], {**about(options.runs, run), "data": DATA}, options.output)
-    model = audioslots_jax.load(options.output)
-    rate = model.sample_rate
-    sets = {
-        "dev_6_seconds": dev_mixtures(options.dev, rate, options.mixtures),
-        "official_test_min": official_mixtures(options.librimix, options.libri3mix, rate),
-    }
-    scores = {name: scored([hear(model, whole) for whole in each]) for name, each in sets.items()}
-    path = options.output / packaged.CARD
-    path.write_text(json.dumps(json.loads(path.read_text()) | scores, indent=2) + "\n")
-    print(path.read_text())
+    calibrate(options.output, options.dev, options.mixtures)
+    score(options.output, options.dev, options.librimix, options.libri3mix, options.mixtures)
+    print((options.output / packaged.CARD).read_text())
 
 
 if __name__ == "__main__":

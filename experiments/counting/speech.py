@@ -82,7 +82,17 @@ def scored(mixtures: Sequence[Heard]) -> dict:
     one_or_two = [row for row in rows if row.sources in (1, 2)]
     right = np.mean([row.found == row.sources for row in one_or_two])
     single = [heard for heard in mixtures if len(heard.whole.sources) == 1]
-    return {**result, "count_accuracy_of_1_and_2": float(right), "alone": alone(single)}
+    of_two = told([heard for heard in mixtures if len(heard.whole.sources) == 2])
+    return {**result, **of_two, "count_accuracy_of_1_and_2": float(right), "alone": alone(single)}
+
+
+def told(pairs: Sequence[Heard]) -> dict[str, float]:
+    """Returns the scores of two people by the two most probable slots, whatever is counted."""
+    values = [
+        counts.count(whole, slots[np.argsort(-said)[:2]]).si_snri for whole, slots, said in pairs
+    ]
+    error = float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
+    return {"si_snri_of_2_if_told": float(np.mean(values)), "stderr_of_2_if_told": error}
 
 
 def counted(heard: Heard) -> counts.Counted:

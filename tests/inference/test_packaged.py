@@ -103,13 +103,14 @@ def test_models_of_the_package_have_names(exported, monkeypatch):
         load("../weights/compact")
 
 
-def test_it_separates_an_official_mixture_without_a_workdir(speech, tmp_path, monkeypatch):
+@pytest.mark.parametrize("flags", [(), ("--speakers=2",)])
+def test_it_separates_an_official_mixture_without_a_workdir(flags, speech, tmp_path, monkeypatch):
     """Through the command, as a file at 16 kHz, scored by an independent library."""
     monkeypatch.setenv("TQDM_DISABLE", "1")
     whole = Libri2Mix(speech / "librimix", "test", "min", allow_missing=True)[0]
     path = tmp_path / "mixture.wav"
     soundfile.write(path, whole.mixture, 16000)
-    assert cli.main(["separate", str(path), "--output", str(tmp_path / "out")]) == 0
+    assert cli.main(["separate", str(path), f"--output={tmp_path / 'out'}", *flags]) == 0
     slots = [soundfile.read(tmp_path / "out" / f"mixture_{i}.wav") for i in (1, 2)]
     assert {(len(audio), rate) for audio, rate in slots} == {(len(whole.mixture), 16000)}
     estimates = np.stack([audio for audio, _ in slots]).astype(np.float32)
@@ -128,7 +129,7 @@ def test_it_finds_out_how_many_speak(speech, tmp_path, monkeypatch):
     for name, samples in {**recordings, "two": whole.mixture}.items():
         paths.append(str(tmp_path / f"{name}.wav"))
         soundfile.write(paths[-1], samples, 16000)
-    assert cli.main(["separate", *paths, "--workdir=count", f"--output={tmp_path / 'out'}"]) == 0
+    assert cli.main(["separate", *paths, f"--output={tmp_path / 'out'}"]) == 0
     made = {path.name for path in (tmp_path / "out").iterdir()}
     assert made - {"noise_1.wav"} == {"one_1.wav", "two_1.wav", "two_2.wav"}
     alone, _ = soundfile.read(tmp_path / "out" / "one_1.wav", dtype="float32")

@@ -182,7 +182,9 @@ def test_a_model_of_two_voices_takes_anything_apart(name, tmp_path, monkeypatch)
     handler, sound = signal.getsignal(signal.SIGTERM), sounds()[name].astype(np.float32)
     soundfile.write(tmp_path / "a.wav", sound, RATE, subtype="FLOAT")
     output = tmp_path / "out"
-    assert cli.main(["separate", str(tmp_path / "a.wav"), f"--output={output}"]) == 0
+    assert (
+        cli.main(["separate", str(tmp_path / "a.wav"), "--speakers=2", f"--output={output}"]) == 0
+    )
     signal.signal(signal.SIGTERM, handler)
     total = sum(soundfile.read(output / f"a_{i}.wav")[0] for i in (1, 2))
     np.testing.assert_allclose(total, sound, atol=1e-4)

@@ -1,0 +1,133 @@
+"""Makes a model that counts say what is likely: ``calibrate.py --dev=DIR --librimix=DIR ...``.
+
+Two numbers, a scale and a shift of its logits of presence (Platt 1999, "Probabilistic outputs for
+support vector machines"), are fitted to people whom nothing was trained on.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from sklearn.linear_model import LogisticRegression
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import audioslots_jax
+from audioslots_jax.data.batch import Whole
+from audioslots_jax.data.level import rms
+from audioslots_jax.data.recordings import read_crop, scan
+from audioslots_jax.inference import packaged
+from audioslots_jax.workdir import read_config
+from experiments.counting.odd import Heard, hear
+from experiments.counting.speech import dev_mixtures, official_mixtures, scored
+
+LEVELS = 3.0  # dB, by which the second of two whole recordings may be louder or softer
+FREE = 1e6  # inverse strength of the regularisation: none to speak of
+
+
+def main() -> None:
+    """Calibrates the model in a folder, and scores it before and after."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--model", type=Path, default=packaged.COUNT, help="a folder of `export`")
+    add("--dev", type=Path, required=True, help="a folder per speaker")
+    add("--librimix", type=Path, required=True, help="folder or store of Libri2Mix")
+    add("--libri3mix", type=Path, required=True, help="folder or store of Libri3Mix")
+    add("--mixtures", type=int, default=64, help="of each number of dev speakers")
+    options = parser.parse_args()
+    logging.set_verbosity(logging.ERROR)
+    calibrate(options.model, options.dev, options.mixtures)
+    score(options.model, options.dev, options.librimix, options.libri3mix, options.mixtures)
+    print((options.model / packaged.CARD).read_text())
+
+
+def calibrate(folder: Path, dev: Path, count: int) -> None:
+    """Fits scale and shift to dev speakers, and puts them into a model's last layer, for good."""
+    model = audioslots_jax.load(folder)
+    rate = model.sample_rate
+    mixtures = [*dev_mixtures(dev, rate, count), *whole_recordings(dev, rate)]
+    scale, shift = fit([hear(model, whole) for whole in mixtures])
+    card = json.loads((folder / packaged.CARD).read_text())
+    card["calibration"] = {
+        "scale": round(scale, 4),
+        "shift": round(shift, 4),
+        "mixtures": len(mixtures),
+        "of": "dev speakers: 6 s of one, two, three, and whole recordings of one and two",
+    }
+    params = calibrated(model.params, scale, shift)
+    packaged.export(params, read_config(folder), folder, folder, card)
+
+
+def score(folder: Path, dev: Path, librimix: Path, libri3mix: Path, count: int) -> None:
+    """Writes how many people a model hears into its card."""
+    model = audioslots_jax.load(folder)
+    rate = model.sample_rate
+    sets = {
+        "dev_6_seconds": dev_mixtures(dev, rate, count),
+        "dev_whole_recordings": whole_recordings(dev, rate),
+        "official_test_min": official_mixtures(librimix, libri3mix, rate),
+    }
+    scores = {name: scored([hear(model, whole) for whole in each]) for name, each in sets.items()}
+    path = folder / packaged.CARD
+    path.write_text(json.dumps(json.loads(path.read_text()) | scores, indent=2) + "\n")
+
+
+def whole_recordings(folder: Path, sample_rate: int) -> Iterator[Whole]:
+    """Yields every recording alone, and with one of somebody else, cut to the shorter one."""
+    recordings, _ = scan(folder, field="--dev", sample_rate=sample_rate)
+    rng = np.random.default_rng(0)
+    names = sorted(recordings)
+    for name in names:
+        others = [other for other in names if other != name]
+        for recording in recordings[name]:
+            own = read_crop([recording], 0.0, recording.samples(sample_rate), sample_rate)
+            yield Whole(f"{name} {recording.path.stem}", own, own[None])
+            theirs = recordings[others[rng.integers(len(others))]]
+            other = theirs[rng.integers(len(theirs))]
+            samples = min(len(own), other.samples(sample_rate))
+            pair = np.stack([own[:samples], read_crop([other], 0.0, samples, sample_rate)])
+            gains = 10 ** (np.array([0.0, rng.uniform(-LEVELS, LEVELS)]) / 20)
+            sources = np.stack([g * x / rms(x) for g, x in zip(gains, pair, strict=True)])
+            sources = (0.05 * sources).astype(np.float32)
+            both = f"{name} {recording.path.stem}, {other.path.stem}"
+            yield Whole(both, sources.sum(axis=0), sources)
+
+
+def fit(mixtures: Sequence[Heard]) -> tuple[float, float]:
+    """Returns scale and shift of logits, under which the probabilities fit what is there best.
+
+    The most probable slots of a mixture, as many as it has sources, are those that hold one. Every
+    number of people counts the same.
+    """
+    most = np.finfo(np.float32).eps
+    said = np.array([np.sort(heard.said)[::-1] for heard in mixtures]).clip(most, 1 - most)
+    numbers = np.array([len(heard.whole.sources) for heard in mixtures])
+    holds = np.arange(said.shape[1]) < numbers[:, None]
+    weights = 1 / np.bincount(numbers)[numbers]
+    logits = np.log(said / (1 - said))
+    fitted = LogisticRegression(C=FREE).fit(
+        logits.reshape(-1, 1),
+        holds.reshape(-1),
+        sample_weight=np.repeat(weights / weights.mean(), said.shape[1]),
+    )
+    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+
+
+def calibrated(params: Any, scale: float, shift: float) -> Any:
+    """Returns parameters whose logits of presence are scaled and shifted."""
+    presence = params["params"]["presence"]
+    layer = presence["logit"]
+    logit = {"kernel": scale * layer["kernel"], "bias": scale * layer["bias"] + shift}
+    logit = jax.tree.map(jnp.asarray, logit)
+    return {**params, "params": {**params["params"], "presence": {**presence, "logit": logit}}}
+
+
+if __name__ == "__main__":
+    main()
