@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Makes one page, in one file that needs no network, about runs of main.py or "
         "about recordings. Of a RUN: learning curves, held-out mixtures to hear and see, where the "
         "slots look, and where the model fails. Several are compared. Of a RECORDING: what the "
-        "RUN, or else the model that comes with the package, takes it apart to.",
+        "RUN, or else the package's model that counts, takes it apart to.",
     )
     add = lens.add_argument
     add("paths", metavar="RUN|RECORDING", type=Path, nargs="+", help="a run's folder; a recording")
@@ -120,7 +120,7 @@ def _separate(arguments: argparse.Namespace) -> int:
 
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
     own = packaged.COMPACT if arguments.speakers == 2 else packaged.COUNT
-    separator = load(arguments.workdir or own)
+    separator = load(own if arguments.workdir is None else arguments.workdir)
     slots = separator.separator.slots
     if arguments.speakers and arguments.speakers > slots:
         raise UserError(f"--speakers is {arguments.speakers}; the model has {slots} slots.")

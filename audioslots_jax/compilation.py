@@ -10,9 +10,8 @@ import jax
 from audioslots_jax.progress import waiting
 
 CACHE = Path.home() / ".cache" / "audioslots_jax" / "xla"
-# Seconds for an operation, on two CPU cores of a virtual machine on an AMD EPYC: 0.96 to 1.33 ms in
-# the training steps of four variations of `configs/voices.py` and of `configs/compact.py`, and 2.2
-# to 2.7 ms where their parameters are drawn. Nothing was measured on accelerators.
+# Seconds for an assignment in a program's text, by experiments/compile_time, which measured none on
+# accelerators. Where parameters are drawn, each takes longer than in steps and evaluations.
 STEP, INIT = 1.1e-3, 2.3e-3
 
 
@@ -22,19 +21,19 @@ def keep_compiled() -> None:
         jax.config.update("jax_compilation_cache_dir", str(CACHE))
 
 
-def expected_seconds(program: jax.stages.Lowered, operation: float) -> float | None:
+def expected_seconds(program: jax.stages.Lowered, assignment: float) -> float | None:
     """Returns about how long XLA takes for a program that it has not kept; None if not known.
 
     Args:
       program: lowered, and not compiled yet.
-      operation: seconds for each of its operations, `STEP` or `INIT`.
+      assignment: seconds for each one in its text, `STEP` or `INIT`.
     """
     if jax.default_backend() != "cpu":
         return None
-    return operation * program.as_text().count(" = ")
+    return assignment * program.as_text().count(" = ")
 
 
-def told(function: Any, what: str) -> Callable[..., Any]:
+def announced(function: Any, what: str) -> Callable[..., Any]:
     """Returns a jitted function whose first call says, while XLA compiles it, what takes so long.
 
     Args:

@@ -23,22 +23,26 @@ def waiting(what: str) -> Iterator[Callable[[float | None], None]]:
     Yields:
       A function to say how many seconds the whole takes, about; None is not known.
     """
-    over = threading.Event()
+    over, news = threading.Event(), threading.Event()  # the end is news, too
     seconds: float | None = None
 
     def expect(about: float | None) -> None:
         nonlocal seconds
         seconds = about
+        news.set()
 
     def tell() -> None:
         with progress(desc=what, bar_format="{desc} ({elapsed}{postfix})", leave=False,
                       delay=PATIENCE) as line:  # fmt: skip
             over.wait(PATIENCE)
-            while not (over.is_set() or line.disable):
+            while True:
+                news.clear()  # before looking, so that no news is missed
+                if over.is_set() or line.disable:
+                    return
                 if seconds is not None:
                     line.postfix = f"of about {line.format_interval(seconds)}"
                 line.refresh()
-                over.wait(1 if sys.stderr.isatty() else 60)
+                news.wait(1 if sys.stderr.isatty() else 60)
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
@@ -46,4 +50,5 @@ def waiting(what: str) -> Iterator[Callable[[float | None], None]]:
         yield expect
     finally:
         over.set()
+        news.set()
         teller.join()

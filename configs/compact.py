@@ -151,7 +151,7 @@ def get_config(variations: str = "") -> ConfigDict:
         config.objectives.matched_snr.silence = 0.1
         config.objectives.presence = ConfigDict({"weight": 3.0})
         config.eval.evaluators = ("separation", "counting", "oracle_masks")
-        config.eval.chunk_seconds = 30.0  # a slot is said to hold somebody once in a chunk
+        config.eval.chunk_seconds = 30.0  # counting was measured in chunks of this length
     if "speaker_contrast" in chosen:
         config.objectives.speaker_contrast = {"weight": 2.0, "temperature": 0.1}
         config.train.batch_size //= 2  # of crops twice as long, whose halves are mixtures

@@ -20,15 +20,15 @@ def test_the_first_call_says_what_it_does_and_of_how_long_and_later_ones_say_not
     monkeypatch, capsys
 ):
     monkeypatch.setattr(progress, "PATIENCE", 0.05)
-    monkeypatch.setattr(compilation, "expected_seconds", lambda program, operation: 75.0)
-    step = compilation.told(jax.jit(slow), "compiling the step")
+    monkeypatch.setattr(compilation, "expected_seconds", lambda program, assignment: 75.0)
+    step = compilation.announced(jax.jit(slow), "compiling the step")
     assert float(step(jnp.float32(1))) == 2
     assert "compiling the step (00:00, of about 01:15)" in capsys.readouterr().err
     assert float(step(jnp.float32(2))) == 3
     assert "compiling" not in capsys.readouterr().err
 
 
-def test_it_takes_as_many_seconds_as_a_program_has_operations(monkeypatch):
+def test_a_program_takes_longer_the_more_operations_it_has(monkeypatch):
     def sines(count):
         def function(x):
             for _ in range(count):

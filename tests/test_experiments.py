@@ -87,21 +87,18 @@ def test_counting_speech(written, tmp_path_factory):
     assert scores["alone"].startswith("1 voices alone")
 
 
-def test_calibration_undoes_what_was_done_to_logits():
+def test_calibrating_finds_what_was_done_to_probabilities_that_were_right():
     script = importlib.import_module("experiments.counting.calibrate")
     random = np.random.default_rng(0)
-    numbers = random.integers(1, 4, 300)
-    logits = random.normal(0, 2, (300, 3)) + 3 * (np.arange(3) < numbers[:, None]) - 1
+    logits = random.normal(0, 2, (6000, 3))
+    holds = random.random(logits.shape) < scipy.special.expit(logits)
 
     def fitted(logits):
-        return script.fit([
-            script.Heard(script.Whole("", x, np.zeros((number, 1))), x, scipy.special.expit(x))
-            for x, number in zip(logits, numbers, strict=True)
-        ])  # fmt: skip
+        said = scipy.special.expit(logits)
+        return script.fit([script.Said(1, *each) for each in zip(said, holds, strict=True)])
 
-    scale, shift = fitted(logits)
-    assert 0.3 < scale < 3
-    np.testing.assert_allclose(fitted(2 * logits + 1), (scale / 2, shift - scale / 2), atol=1e-3)
+    np.testing.assert_allclose(fitted(logits), (1, 0), atol=0.06)
+    np.testing.assert_allclose(fitted(2 * logits + 1), (0.5, -0.5), atol=0.06)
 
 
 def test_calibrated_models_scale_and_shift_their_logits(tmp_path):
@@ -182,8 +179,11 @@ def test_conversations(written, tmp_path_factory, monkeypatch):
     assert [reads.carries for _, reads in windows] == [False, True, False, False]
     monkeypatch.setattr(benchmark, "ways", lambda *_: dict([at_once, windows[-1]]))
     table = written(benchmark, f"--workdir={workdir}", f"--dev={dev}", "--seconds=2")
-    rows = re.findall(r"^\| (.*?) \|(?: (-?[\d.]+) ± nan dB \|){3}$", table, re.MULTILINE)
+    cells = r" (-?[\d.]+) ± nan dB \|" * 3
+    rows = re.findall(rf"^\| (?:.*?) \|{cells}$", table, re.MULTILINE)
     assert len(rows) == 2 * 2, "one pair of the two who have two seconds"
+    for plain, _, truth in rows:
+        assert float(truth) >= float(plain) - 0.01, "the truth is the ceiling"
     both, turns = (next(benchmark.conversations(dev, 8000, 2, each)) for each in (False, True))
     for whole in (both, turns):
         np.testing.assert_allclose(whole.sources.sum(axis=0), whole.mixture, atol=1e-6)
@@ -311,7 +311,8 @@ def test_separation_speed(tmp_path):
     """Its measurements; the script makes each in a process of its own."""
     make_run(tmp_path, get_config())
     benchmark = load("separation_speed")
-    options = argparse.Namespace(workdir=tmp_path, long=70)
+    options = argparse.Namespace(workdir=tmp_path, long=70, chunk_seconds=0.5)
+    assert benchmark.load(options).chunk == 4000
     for measurement in (benchmark.ours, benchmark.long):
         speed, memory = measurement(options)
         assert speed > 0
@@ -364,7 +365,10 @@ def test_the_compact_model_travels_without_what_only_training_used(tmp_path):
     expected = run.separator(run.params, noise).waveforms
     found = model.separator(model.params, noise).waveforms
     np.testing.assert_allclose(found, expected, atol=1e-2 * np.abs(expected).max())
-    assert model.chunk == 30 * 8000
+    assert model.chunk == 120 * 8000
+    for name, variations in (("compact", ""), ("count", "count")):
+        cut, own = compact.get_config(variations).eval, audioslots_jax.load(name).config["eval"]
+        assert (cut.chunk_seconds, cut.overlap) == (own["chunk_seconds"], own["overlap"])
 
 
 def test_slots_and_split(tmp_path, monkeypatch):
@@ -398,7 +402,7 @@ def test_slots_and_split(tmp_path, monkeypatch):
         benchmark.SECONDS.write_text('{"attending": 1.0}')
         monkeypatch.setattr(sys, "argv", ["run.py", "attending", "1", *flags])
         benchmark.main()
-    (row,) = benchmark.table().splitlines()[2:]
+    (row,) = benchmark.table(tmp_path / "results").splitlines()[2:]
     assert row.startswith("| attending | ")
     run = json.loads((tmp_path / "results" / "attending-1.json").read_text())
     assert run["steps"] == 2

@@ -111,7 +111,7 @@ class RecordingSeparator:
           One recording per slot, as long as the input, at its rate and level: (slot, channel,
           sample), or (slot, sample) for samples of shape (sample,). What lies above the model's
           band is divided by a rule, see `high_band`. For blocks, an iterator over blocks, which
-          come later than their input and are of other lengths.
+          come later than their input, by a chunk and more, and are of other lengths.
 
         Raises:
           UserError: if a file cannot be read, samples are not finite or far beyond full scale, or
@@ -242,7 +242,8 @@ def load(workdir: str | Path | None = None) -> RecordingSeparator:
     """Returns the model of a run of ``main.py``: the best of its checkpoints that were scored.
 
     A ``workdir`` may also be a folder that `packaged.export` made, or, as a string, the name of a
-    model that the package brings: ``compact``, which is the default, or ``count``.
+    model that the package brings: ``compact``, which knows two people and is the default, or
+    ``count``, which finds out how many there are, as the command ``audioslots separate`` does.
 
     Raises:
       UserError: if it is no run, or has no checkpoint that can be read.
@@ -250,7 +251,7 @@ def load(workdir: str | Path | None = None) -> RecordingSeparator:
     workdir = packaged.COMPACT if workdir is None else packaged.folder_of(workdir)
     if workdir.parent == packaged.WEIGHTS and not (workdir / packaged.PARAMETERS).exists():
         raise UserError(
-            "the model that comes with the package is missing; install the package again, or name "
+            f"the package's model {workdir.name} is missing; install the package again, or name "
             "a run with --workdir."
         )
     config = read_config(workdir)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from audioslots_jax.data.files import write_atomically
 from audioslots_jax.errors import UserError
+from audioslots_jax.inference import packaged
 from audioslots_jax.inference.recordings import load
 from audioslots_jax.lens import history, sections
 from audioslots_jax.lens.recordings import Model, new_trace, recordings_page, separated_page
@@ -17,8 +18,8 @@ __all__ = ["new_trace", "page", "run_page", "separated_page", "write"]
 def page(paths: Sequence[Path]) -> bytes:
     """Returns the page of runs, which are folders, and of recordings, which are files.
 
-    Several runs are compared. Recordings are taken apart by every run, or by the model that comes
-    with the package where there is none.
+    Several runs are compared. Recordings are taken apart by every run, or by the package's model
+    that counts where there is none.
 
     Raises:
       UserError: if one of them is neither, or cannot be used.
@@ -31,7 +32,7 @@ def page(paths: Sequence[Path]) -> bytes:
     if not recordings:
         return run_page(runs[0]) if len(runs) == 1 else comparison_page(runs)
     if not runs:
-        return recordings_page([Model("", load())], recordings)
+        return recordings_page([Model("", load(packaged.COUNT))], recordings)
     opened = open_runs(runs)
     models = [Model(run.name if len(opened) > 1 else "", run.separator) for run in opened]
     curves = sections.training({run.name: history.read(run.workdir) for run in opened})

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from audioslots_jax.compilation import INIT, expected_seconds, told
+from audioslots_jax.compilation import INIT, announced, expected_seconds
 from audioslots_jax.data import data_sets
 from audioslots_jax.data.batch import Batch, Data, crop_samples
 from audioslots_jax.data.level import mixture_level
@@ -103,7 +103,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         )  # fmt: skip
         return state, values | {"learning_rate": learning_rate}
 
-    step_fn = told(
+    step_fn = announced(
         jax.jit(
             step_once,
             in_shardings=(of_state, by_row),
@@ -113,7 +113,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         "compiling the step",
     )
     evaluators = {
-        names: told(
+        names: announced(
             jax.jit(evaluator, in_shardings=(of_state.scored, by_row), out_shardings=replicated),
             f"compiling the evaluation of {names[0]}",
         )
@@ -121,7 +121,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     }
 
     checkpoints = Checkpoints(workdir / CHECKPOINTS, config.train.keep_checkpoints)
-    with waiting("looking for a checkpoint"):
+    with waiting("looking for a checkpoint, and reading it"):
         restored = checkpoints.restore(jax.eval_shape(init_on_mesh))
     # The window holds the values of the steps since the last line of metrics.
     state, window = restored or (first_state(), [])

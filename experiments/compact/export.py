@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from audioslots_jax import separator as separators
 from audioslots_jax.inference import RecordingSeparator, packaged
-from audioslots_jax.training.settings import complete
 from configs import compact
 
 Tree = dict[str, Any]
@@ -18,7 +17,7 @@ Tree = dict[str, Any]
 def export(run: RecordingSeparator, workdir: Path, card: Tree, folder: Path) -> None:
     """Writes a run's model into a folder, cut as `configs/compact.py` cuts recordings today."""
     config, params = separating(dict(run.config), run.params)
-    cut = complete(compact.get_config()).eval
+    cut = compact.get_config("count" if run.counts else "").eval
     config["eval"].update({name: cut[name] for name in ("chunk_seconds", "overlap")})
     card = {"step": run.step, "score": run.score, **card}
     packaged.export(params, config, workdir, folder, card)

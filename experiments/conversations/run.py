@@ -27,7 +27,7 @@ from audioslots_jax.inference import RecordingSeparator
 from experiments.blind_stitching.run import mean_and_error
 
 TURNS = (2.0, 8.0)  # seconds that somebody speaks, or is silent, where people take turns
-PIECE = 2.0  # seconds in which the truth may choose another order
+SEGMENT = 2.0  # seconds in which the truth may choose another order
 AT_ONCE = "the whole recording at once (`separate`)"
 
 
@@ -57,13 +57,7 @@ def main() -> None:
 
 def conversations(folder: Path, sample_rate: int, seconds: int, turns: bool) -> Iterator[Whole]:
     """Yields every pair of the speakers who have so many seconds, levels up to 2.5 dB apart."""
-    recordings, _ = scan(folder, field="--dev", sample_rate=sample_rate)
-    samples = seconds * sample_rate
-    voices = {
-        name: read_crop(own, 0.0, samples, sample_rate)
-        for name, own in sorted(recordings.items())
-        if sum(recording.samples(sample_rate) for recording in own) >= samples
-    }
+    voices, samples = long_voices(folder, sample_rate, seconds), seconds * sample_rate
     rng = np.random.default_rng(0)
     for one, other in itertools.combinations(voices, 2):
         sources = np.stack([voices[one], voices[other]])
@@ -73,6 +67,17 @@ def conversations(folder: Path, sample_rate: int, seconds: int, turns: bool) -> 
         sources = np.stack([x * (level / rms(x)) for x, level in zip(sources, levels, strict=True)])
         sources = sources.astype(np.float32)
         yield Whole(f"{one}_{other}", sources.sum(axis=0), sources)
+
+
+def long_voices(folder: Path, sample_rate: int, seconds: int) -> dict[str, np.ndarray]:
+    """Returns the voices of those who have so many seconds, their recordings joined, by name."""
+    recordings, _ = scan(folder, field="--dev", sample_rate=sample_rate)
+    samples = seconds * sample_rate
+    return {
+        name: read_crop(own, 0.0, samples, sample_rate)
+        for name, own in sorted(recordings.items())
+        if sum(recording.samples(sample_rate) for recording in own) >= samples
+    }
 
 
 def spoken(rng: np.random.Generator, samples: int, sample_rate: int) -> np.ndarray:
@@ -107,13 +112,13 @@ def ways(trained: RecordingSeparator, seconds: int) -> dict[str, RecordingSepara
 def measure(trained: RecordingSeparator, whole: Whole) -> tuple[float, float]:
     """Returns SI-SNRi, and that in the order which is best for every piece by the truth."""
     estimates = np.asarray(trained(whole.mixture, trained.sample_rate))
-    length = round(PIECE * trained.sample_rate)
+    length = round(SEGMENT * trained.sample_rate)
 
-    def pieces(waveforms: np.ndarray) -> jax.Array:
+    def segments(waveforms: np.ndarray) -> jax.Array:
         return jnp.swapaxes(split(jnp.asarray(waveforms), length, length), 0, 1)
 
-    parts = pieces(estimates)
-    best = reorder(parts, order_like(parts, pieces(whole.sources)))
+    parts = segments(estimates)
+    best = reorder(parts, order_like(parts, segments(whole.sources)))
     joined = np.swapaxes(np.asarray(best), 0, 1).reshape(len(estimates), -1)
     joined = joined[:, : whole.mixture.size]
     return tuple(float(np.mean(score(whole, x, length).si_snri)) for x in (estimates, joined))

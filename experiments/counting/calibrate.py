@@ -1,15 +1,17 @@
 """Makes a model that counts say what is likely: ``calibrate.py --dev=DIR --librimix=DIR ...``.
 
 Two numbers, a scale and a shift of its logits of presence (Platt 1999, "Probabilistic outputs for
-support vector machines"), are fitted to people whom nothing was trained on.
+support vector machines"), are fitted to people whom nothing was trained on, half of whom chose the
+checkpoint.
 """
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,15 +27,23 @@ from audioslots_jax.data.level import rms
 from audioslots_jax.data.recordings import read_crop, scan
 from audioslots_jax.inference import packaged
 from audioslots_jax.workdir import read_config
-from experiments.counting.odd import Heard, hear
-from experiments.counting.speech import dev_mixtures, official_mixtures, scored
+from experiments.counting.odd import hear
+from experiments.counting.speech import dev_mixtures, holding, official_mixtures, scored
 
 LEVELS = 3.0  # dB, by which the second of two whole recordings may be louder or softer
 FREE = 1e6  # inverse strength of the regularisation: none to speak of
 
 
+class Said(NamedTuple):
+    """What a model says of a mixture of so many sources, and which slots do hold one."""
+
+    sources: int
+    said: np.ndarray
+    holds: np.ndarray
+
+
 def main() -> None:
-    """Calibrates the model in a folder, and scores it before and after."""
+    """Calibrates the model in a folder, and scores it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--model", type=Path, default=packaged.COUNT, help="a folder of `export`")
@@ -43,6 +53,8 @@ def main() -> None:
     add("--mixtures", type=int, default=64, help="of each number of dev speakers")
     options = parser.parse_args()
     logging.set_verbosity(logging.ERROR)
+    if "calibration" in json.loads((options.model / packaged.CARD).read_text()):
+        parser.error(f"--model: {options.model} is calibrated already; name another folder.")
     calibrate(options.model, options.dev, options.mixtures)
     score(options.model, options.dev, options.librimix, options.libri3mix, options.mixtures)
     print((options.model / packaged.CARD).read_text())
@@ -52,13 +64,16 @@ def calibrate(folder: Path, dev: Path, count: int) -> None:
     """Fits scale and shift to dev speakers, and puts them into a model's last layer, for good."""
     model = audioslots_jax.load(folder)
     rate = model.sample_rate
-    mixtures = [*dev_mixtures(dev, rate, count), *whole_recordings(dev, rate)]
-    scale, shift = fit([hear(model, whole) for whole in mixtures])
+    said = []
+    for whole in itertools.chain(dev_mixtures(dev, rate, count), whole_recordings(dev, rate)):
+        heard = hear(model, whole)
+        said.append(Said(len(whole.sources), heard.said, holding(heard)))
+    scale, shift = fit(said)
     card = json.loads((folder / packaged.CARD).read_text())
     card["calibration"] = {
         "scale": round(scale, 4),
         "shift": round(shift, 4),
-        "mixtures": len(mixtures),
+        "mixtures": len(said),
         "of": "dev speakers: 6 s of one, two, three, and whole recordings of one and two",
     }
     params = calibrated(model.params, scale, shift)
@@ -71,7 +86,6 @@ def score(folder: Path, dev: Path, librimix: Path, libri3mix: Path, count: int) 
     rate = model.sample_rate
     sets = {
         "dev_6_seconds": dev_mixtures(dev, rate, count),
-        "dev_whole_recordings": whole_recordings(dev, rate),
         "official_test_min": official_mixtures(librimix, libri3mix, rate),
     }
     scores = {name: scored([hear(model, whole) for whole in each]) for name, each in sets.items()}
@@ -100,20 +114,20 @@ def whole_recordings(folder: Path, sample_rate: int) -> Iterator[Whole]:
             yield Whole(both, sources.sum(axis=0), sources)
 
 
-def fit(mixtures: Sequence[Heard]) -> tuple[float, float]:
+def fit(mixtures: Sequence[Said]) -> tuple[float, float]:
     """Returns scale and shift of logits, under which the probabilities fit what is there best.
 
-    The most probable slots of a mixture, as many as it has sources, are those that hold one. Every
-    number of people counts the same.
+    Every number of people counts the same.
     """
+    said, holds = (
+        np.array([getattr(each, name) for each in mixtures]) for name in Said._fields[1:]
+    )
+    numbers = np.array([each.sources for each in mixtures])
     most = np.finfo(np.float32).eps
-    said = np.array([np.sort(heard.said)[::-1] for heard in mixtures]).clip(most, 1 - most)
-    numbers = np.array([len(heard.whole.sources) for heard in mixtures])
-    holds = np.arange(said.shape[1]) < numbers[:, None]
+    said = said.clip(most, 1 - most)
     weights = 1 / np.bincount(numbers)[numbers]
-    logits = np.log(said / (1 - said))
     fitted = LogisticRegression(C=FREE).fit(
-        logits.reshape(-1, 1),
+        np.log(said / (1 - said)).reshape(-1, 1),
         holds.reshape(-1),
         sample_weight=np.repeat(weights / weights.mean(), said.shape[1]),
     )

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import soxr
 from absl import logging
+from jaxtyping import Bool
+from scipy.optimize import linear_sum_assignment
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -82,17 +84,34 @@ def scored(mixtures: Sequence[Heard]) -> dict:
     one_or_two = [row for row in rows if row.sources in (1, 2)]
     right = np.mean([row.found == row.sources for row in one_or_two])
     single = [heard for heard in mixtures if len(heard.whole.sources) == 1]
-    of_two = told([heard for heard in mixtures if len(heard.whole.sources) == 2])
-    return {**result, **of_two, "count_accuracy_of_1_and_2": float(right), "alone": alone(single)}
+    pairs = [heard for heard in mixtures if len(heard.whole.sources) == 2]
+    return {
+        **result,
+        **given_number(pairs),
+        "count_accuracy_of_1_and_2": float(right),
+        "brier": float(np.mean([(heard.said - holding(heard)) ** 2 for heard in mixtures])),
+        "alone": alone(single),
+    }
 
 
-def told(pairs: Sequence[Heard]) -> dict[str, float]:
+def holding(heard: Heard) -> Bool[np.ndarray, " slot"]:
+    """Returns the slots that hold a source: those that fit the true ones best, by SI-SNR."""
+    products = heard.whole.sources @ heard.slots.T
+    energies = [np.sum(np.square(x), axis=1) for x in (heard.whole.sources, heard.slots)]
+    # Of the share of a slot's energy that is the source's.
+    shares = np.square(products) / np.maximum(np.outer(*energies), 1e-12)
+    si_snr = 10 * np.log10(np.maximum(shares, 1e-9) / np.maximum(1 - shares, 1e-9))
+    _, slots = linear_sum_assignment(si_snr, maximize=True)
+    return np.isin(np.arange(len(heard.slots)), slots)
+
+
+def given_number(pairs: Sequence[Heard]) -> dict[str, float]:
     """Returns the scores of two people by the two most probable slots, whatever is counted."""
     values = [
         counts.count(whole, slots[np.argsort(-said)[:2]]).si_snri for whole, slots, said in pairs
     ]
     error = float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
-    return {"si_snri_of_2_if_told": float(np.mean(values)), "stderr_of_2_if_told": error}
+    return {"si_snri_of_2_given_number": float(np.mean(values)), "stderr_of_2_given_number": error}
 
 
 def counted(heard: Heard) -> counts.Counted:

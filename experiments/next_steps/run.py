@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from audioslots_jax.devices.memory import keep_freed_memory
 from audioslots_jax.training.loop import train
 from configs import compact, voices
 
@@ -167,4 +168,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()

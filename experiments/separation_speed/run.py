@@ -5,6 +5,7 @@ weights; it is what many users come from) takes turns with our model, if it is i
 """
 
 import argparse
+import dataclasses
 import importlib.util
 import resource
 import statistics
@@ -14,9 +15,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
+
+if TYPE_CHECKING:
+    from audioslots_jax.inference import RecordingSeparator
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -27,9 +32,11 @@ def main() -> None:
     """Prints and writes the table, or makes one measurement of it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--workdir", help="a run of main.py; the package's model by default")
+    parser.add_argument("--chunk-seconds", type=float, help="in place of the model's own")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--long", type=int, default=LONG, help="seconds of the long recording")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results"))
+    parser.add_argument("--name", default="speed", help="of the file")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
@@ -50,13 +57,14 @@ def main() -> None:
         lines.append(f"| {name} | {speed:.1f} | {memory:.0f} MB |")
     print("\n".join(lines))
     options.output.mkdir(exist_ok=True)
-    (options.output / "speed.md").write_text("\n".join(lines) + "\n")
+    (options.output / f"{options.name}.md").write_text("\n".join(lines) + "\n")
 
 
 def run(options: argparse.Namespace, what: str) -> list[float]:
     """Returns what a process of its own prints: times real time, and megabytes."""
     command = [sys.executable, __file__, f"--only={what}"]
     command += [f"--workdir={options.workdir}"] if options.workdir else []
+    command += [f"--chunk-seconds={options.chunk_seconds}"] if options.chunk_seconds else []
     result = subprocess.run(
         [*command, f"--long={options.long}"], text=True, check=True, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -64,11 +72,20 @@ def run(options: argparse.Namespace, what: str) -> list[float]:
     return [float(number) for number in result.stdout.split()]
 
 
-def ours(options: argparse.Namespace) -> tuple[float, float]:
-    """Times a minute in memory, after a first one that compiles."""
+def load(options: argparse.Namespace) -> "RecordingSeparator":
+    """Returns the model, which reads chunks of the length that is asked for."""
     import audioslots_jax
 
     separator = audioslots_jax.load(options.workdir)
+    if not options.chunk_seconds:
+        return separator
+    cut = {**separator.config["eval"], "chunk_seconds": options.chunk_seconds}
+    return dataclasses.replace(separator, config={**separator.config, "eval": cut})
+
+
+def ours(options: argparse.Namespace) -> tuple[float, float]:
+    """Times a minute in memory, after a first one that compiles."""
+    separator = load(options)
     recording = noise(MINUTE * separator.sample_rate)
     separator(recording, separator.sample_rate)
     started = time.perf_counter()
@@ -78,13 +95,13 @@ def ours(options: argparse.Namespace) -> tuple[float, float]:
 
 def long(options: argparse.Namespace) -> tuple[float, float]:
     """Times a long file, from disk to disk, after a minute that compiles."""
-    import audioslots_jax
     from audioslots_jax.inference.files import separate_file
 
-    separator = audioslots_jax.load(options.workdir)
+    separator = load(options)
     rate = separator.sample_rate
     with tempfile.TemporaryDirectory() as folder:
-        path, outputs = Path(folder, "long.wav"), [Path(folder, f"{i}.wav") for i in (1, 2)]
+        slots = range(separator.separator.slots)
+        path, outputs = Path(folder, "long.wav"), [Path(folder, f"{i}.wav") for i in slots]
         with soundfile.SoundFile(path, "w", rate, 1) as file:
             for minute in minutes(options.long, rate):
                 file.write(minute)

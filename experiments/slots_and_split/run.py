@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import audioslots_jax
 from audioslots_jax.data import data_sets
+from audioslots_jax.devices.memory import keep_freed_memory
 from audioslots_jax.training import optimizers
 from audioslots_jax.training.loop import train
 from audioslots_jax.training.settings import complete
@@ -106,9 +107,9 @@ def measure(variant: str, seed: int, data: Path, minutes: float, mixtures: int) 
     }
 
 
-def table() -> str:
-    """Returns the means over seeds of all runs in `RESULTS`."""
-    runs = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*-*.json"))]
+def table(results: Path) -> str:
+    """Returns the means over seeds of all runs in a folder."""
+    runs = [json.loads(path.read_text()) for path in sorted(results.glob("*-*.json"))]
     seconds = json.loads(SECONDS.read_text())
     titles = "| variant | parameters | s / step | steps | seeds | dev SI-SNRi |"
     lines = [titles, "| --- " * 6 + "|"]
@@ -140,7 +141,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.set_verbosity(logging.ERROR)
     if options.table:
-        print(table())
+        print(table(options.output))
         return
     register()
     if options.time:
@@ -156,4 +157,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()

@@ -70,7 +70,7 @@ def test_a_damaged_card_is_named(exported):
 def test_a_package_without_its_model_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(packaged, "WEIGHTS", tmp_path)
     monkeypatch.setattr(packaged, "COMPACT", tmp_path / "compact")
-    with pytest.raises(UserError, match=r"comes with the package is missing.*--workdir"):
+    with pytest.raises(UserError, match=r"package's model compact is missing.*--workdir"):
         load()
 
 
