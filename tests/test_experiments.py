@@ -117,6 +117,27 @@ def test_calibrated_models_scale_and_shift_their_logits(tmp_path):
     np.testing.assert_allclose(after, 2 * before - 0.5, rtol=1e-5)
 
 
+def test_long_recordings_repeat_no_part_of_a_voice():
+    script = importlib.import_module("experiments.counting.long")
+    voices = list(np.random.default_rng(0).normal(size=(3, 800)).astype(np.float32))
+    made = list(script.recordings(voices, people=2, turns=False, times=3, rate=100))
+    assert [recording.shape for recording in made] == [(2400,)] * 3
+    for recording in made:
+        parts = recording.reshape(3, 800)
+        assert np.abs(np.triu(np.corrcoef(parts), 1)).max() < 0.9
+
+
+def test_compile_time(written, monkeypatch):
+    benchmark = load("compile_time")
+    monkeypatch.setattr(benchmark, "CONFIGS", {"tiny": get_config})
+    with jax.numpy_dtype_promotion("standard"):  # optax's schedules mix types
+        table = written(benchmark)
+    rows = re.findall(r"^\| tiny \| (.*?) \| (\d+) \|", table, re.MULTILINE)
+    names = ["parameters", "step", "evaluation of si_snri", "evaluation of oracle_si_snri"]
+    assert [name for name, _ in rows] == names
+    assert all(int(count) > 100 for _, count in rows)
+
+
 def test_counting_official_speech(speech):
     script = importlib.import_module("experiments.counting.speech")
     wholes = list(script.official_mixtures(speech / "librimix", speech / "libri3mix", 8000))
