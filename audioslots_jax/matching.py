@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from scipy.optimize import linear_sum_assignment
 
 UNASSIGNED = -1
 EXHAUSTIVE_LIMIT = math.factorial(8)  # assignments that are tried for each matrix
@@ -65,6 +64,9 @@ def matched_costs(
 
 
 def _scipy(costs: jax.Array) -> jax.Array:
+    # Of no use to those who only separate, and its import takes longer than anything but JAX's.
+    from scipy.optimize import linear_sum_assignment
+
     def solve(batch: Any) -> np.ndarray:
         matrices = np.asarray(batch)
         assignment = np.full(matrices.shape[:-1], UNASSIGNED, np.int32)

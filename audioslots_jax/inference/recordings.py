@@ -25,6 +25,7 @@ from audioslots_jax.inference import packaged
 from audioslots_jax.inference.chunk_processor import ChunkProcessor
 from audioslots_jax.inference.gain import Gain
 from audioslots_jax.inference.presence import Presences, stretch
+from audioslots_jax.inference.repeated import repeated
 from audioslots_jax.inference.stitching import stitch
 from audioslots_jax.inference.trace import Trace
 from audioslots_jax.separator import Separator
@@ -235,6 +236,7 @@ class RecordingSeparator:
             left = chunks[:, None] - made.sum(axis=1, keepdims=True)
             return np.concatenate([made, left], axis=1)
 
+        blocks = repeated(blocks, self.crop)
         yield from stitch(with_rest if rest else process, blocks, self.chunk, self.hop)
 
 

@@ -24,6 +24,7 @@ from audioslots_jax.progress import progress
 from audioslots_jax.workdir import differences, read_data
 
 SHOWN = 3  # mixtures, where none has a score
+ABREAST = 2  # things that the network is asked for at a time
 AUTOENCODER = "It is an autoencoder, which takes nothing apart, so there is nothing to hear."
 
 
@@ -73,20 +74,20 @@ def run_page(workdir: Path, data: fields.Section | None = None) -> bytes:
     held_out, problem = _open(run, data)
     sexes, unread = _sexes(held_out)
     listed = _listed(run, held_out)
-    # What XLA compiles and what Matplotlib draws are done side by side.
-    with ThreadPoolExecutor(1) as background:
+    # What XLA makes and what Matplotlib draws are done side by side.
+    with ThreadPoolExecutor(ABREAST) as background:
         looked_at = background.submit(_crops, run, held_out)
         chosen = background.submit(_chosen, [run], listed)
         looked = background.submit(lambda: _looked(run, chosen.result()))
         curves = sections.training({run.name: history.read(workdir)})
         from audioslots_jax.lens import embeddings  # and scikit-learn, which takes a second
 
+        heard = _to_hear(run, chosen.result())
         made = looked_at.result()
         about: list[Section | None] = []
         if made is not None:
             about = [sections.failures(made, sexes), embeddings.by_source(made)]
             about.append(sections.counting(made))
-        heard = _to_hear(run, chosen.result())
     parts = [curves, heard, looked.result(), *about]
     return render(run.name, [run.fact, *problem, *unread], [part for part in parts if part])
 
@@ -190,8 +191,13 @@ def _chosen(runs: Sequence[Run], listed: Listed) -> Chosen:
     def apart(run: Run, whole: Whole) -> Apart:
         return take_apart(run.name if several else "", run.separator, whole, rate)
 
-    bar = progress(listed.wholes, desc="taking apart", unit="mixture", leave=False)
-    first = [apart(runs[0], whole) for whole in bar]
+    # XLA leaves half of two cores idle in a small network.
+    with ThreadPoolExecutor(ABREAST) as background:
+        made = background.map(lambda whole: apart(runs[0], whole), listed.wholes)
+        bar = progress(
+            made, total=len(listed.wholes), desc="taking apart", unit="mixture", leave=False
+        )
+        first = list(bar)
     indices = range(len(first))
     titles, count = [*zip(listed.titles, indices, strict=False)], listed.scored
     if not titles:

@@ -49,18 +49,16 @@ ALONE = "Without sources"
 SPEECH = "Without sources, real speech"
 GATED, FOUR = {"name": "gated_pooling", "slot_size": 384}, ("model.slots", 4)
 COMPETING = {"name": "slot_attention", "slot_size": 384, "width": 192, "mlp": 384}
-FEWER = ("train.steps", 1000)  # than a training of the paper's network has
+UNSEEN = (FOUR, ("train.with_sources", 0.0))
 SEMI = (FOUR, ("train.with_sources", 0.125))
 MIXED = {"mixit": {"weight": 1.0}}
 BOTH = {**MIXED, "matched_snr": {"weight": 1.0}, "affinity": {"weight": 10.0}}
 VARIANTS = {
-    "transformer": Variant(SUPERVISED, "voices, transformer", "", (FEWER,)),
-    "slot_attention": Variant(
-        SUPERVISED, "voices, Slot Attention", "slot_attention", (FEWER,)
-    ),
+    "transformer": Variant(SUPERVISED, "voices, transformer"),
+    "slot_attention": Variant(SUPERVISED, "voices, Slot Attention", "slot_attention"),
     "random": Variant(
         SUPERVISED, "voices, Slot Attention, random start", "slot_attention",
-        (FEWER, ("model.slot_module.start", "random")),
+        (("model.slot_module.start", "random"),),
     ),
     "mask": Variant(SUPERVISED, "voices, masks, gated pooling", "mask"),
     "mask_slot_attention": Variant(
@@ -81,8 +79,11 @@ VARIANTS = {
     "speech_four": Variant(SPEECH, "all sources, four slots", "", (FOUR,), speech=True),
     "speech_mixit": Variant(
         SPEECH, "MixIT", "",
-        (FOUR, ("train.with_sources", 0.0), ("objectives", MIXED), ("model.encoder.embedding", 0)),
-        speech=True,
+        (*UNSEEN, ("objectives", MIXED), ("model.encoder.embedding", 0)), speech=True,
+    ),
+    "speech_mixit_affinity": Variant(
+        SPEECH, "MixIT, and whose mixture a cell is", "",
+        (*UNSEEN, ("objectives", {**MIXED, "mixture_affinity": {"weight": 10.0}})), speech=True,
     ),
     "speech_semi": Variant(
         SPEECH, "MixIT and an eighth with sources", "", (*SEMI, ("objectives", BOTH)), speech=True

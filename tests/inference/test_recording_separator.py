@@ -91,6 +91,22 @@ def test_it_is_the_chunks_in_blind_order_joined(separator, mask):
     np.testing.assert_allclose(separated, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("chunk_seconds", [0.0, 2.0])
+def test_a_recording_shorter_than_a_crop_is_heard_again_until_it_is_as_long(
+    separator, chunk_seconds
+):
+    """In whatever blocks it comes, and in the chunks of a crop or longer ones."""
+    config = {**separator.config, "eval": {"chunk_seconds": chunk_seconds, "overlap": 0.2}}
+    model = dataclasses.replace(separator, config=config)
+    crop, short = separator.crop, noise(2, 350)
+    expected = model(np.tile(short, 3)[:, :crop], RATE)[..., :350]
+    for blocks in ([short], np.split(short, [1, 200], axis=1)):
+        separated = np.concatenate(list(model(blocks, RATE)), axis=-1)
+        np.testing.assert_array_equal(separated, expected)
+    silent = model(np.pad(short, ((0, 0), (0, crop - 350))), RATE)[..., :350]
+    assert np.abs(separated - silent).max() > 1e-4
+
+
 @pytest.mark.parametrize("sizes", [[1] * 50 + [9000], [5000, 1, 12_345], [40_000]])
 def test_blocks_of_any_size_give_the_same(separator, sizes):
     recording = noise(2, sum(sizes))
