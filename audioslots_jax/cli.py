@@ -71,11 +71,12 @@ def _parser() -> argparse.ArgumentParser:
         help="make a page to hear and see what the slots do",
         description="Makes one page, in one file that needs no network, about runs of main.py or "
         "about recordings. Of a RUN: learning curves, held-out mixtures to hear and see, where the "
-        "slots look, and where the model fails. Several are compared. Of a RECORDING: what the "
+        "slots look, and where the model fails. Several are compared. Of a RECORDING: what every "
         "RUN, or else the package's model that counts, takes it apart to.",
     )
     add = lens.add_argument
-    add("paths", metavar="RUN|RECORDING", type=Path, nargs="+", help="a run's folder; a recording")
+    which = "a run's folder, or a model of the package, compact or count; a recording"
+    add("paths", metavar="RUN|RECORDING", nargs="+", help=which)
     add("--output", metavar="FILE", type=Path, required=True, help="the page, such as page.html")
     lens.set_defaults(run=_lens, interrupted="nothing was written")
 
@@ -155,10 +156,11 @@ def _lens(arguments: argparse.Namespace) -> int:
 
     from audioslots_jax import lens
     from audioslots_jax.compilation import keep_compiled
+    from audioslots_jax.inference.packaged import folder_of
 
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
     keep_compiled()
-    output, paths = arguments.output.expanduser(), [*map(Path.expanduser, arguments.paths)]
+    output, paths = arguments.output.expanduser(), [*map(folder_of, arguments.paths)]
     _require_free(output, paths)
     lens.write(output, lens.page(paths))
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB")

@@ -12,9 +12,10 @@ import soundfile
 from ml_collections import ConfigDict
 from PIL import Image
 
-from audioslots_jax import cli
+from audioslots_jax import cli, lens
 from audioslots_jax.data.batch import HELD_OUT_SEED, Whole
 from audioslots_jax.evaluation.evaluators import Separation, evaluate, held_out_batches
+from audioslots_jax.inference import packaged
 from audioslots_jax.inference.recordings import load
 from audioslots_jax.lens import held_out, images, mixtures, recordings, sections, sounds
 from audioslots_jax.lens.apart import take_apart
@@ -195,6 +196,21 @@ def test_the_worst_the_median_and_the_best_are_shown():
     scores = {0: 5.0, 2: 1.0, 3: 9.0, 5: 4.0, 6: 6.0}
     assert mixtures.ranked(scores) == [("Worst", 2), ("Median", 0), ("Best", 3)]
     assert mixtures.ranked({4: 1.0}) == [("Mixture 5", 4)]
+
+
+def test_models_of_the_package_are_named_like_runs(tmp_path, monkeypatch):
+    seen = []
+
+    def page(paths):
+        seen.extend(paths)
+        return b""
+
+    monkeypatch.setattr(lens, "page", page)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    recording = tmp_path / "meeting.wav"
+    output = str(tmp_path / "page.html")
+    assert cli.main(["lens", "count", "compact", str(recording), "--output", output]) == 0
+    assert seen == [packaged.COUNT, packaged.COMPACT, recording]
 
 
 @pytest.mark.parametrize(
