@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from audioslots_jax import fields
 from audioslots_jax.data.batch import Batch
 from audioslots_jax.matching import Assign
-from audioslots_jax.objectives.affinity import Affinity, MixtureAffinity
+from audioslots_jax.objectives.affinity import Affinity
 from audioslots_jax.objectives.matched_magnitude import MatchedMagnitude, pairwise_mse
 from audioslots_jax.objectives.matched_snr import MatchedSNR
 from audioslots_jax.objectives.mixit import MixIT
@@ -42,7 +42,6 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "affinity": Affinity,
     "presence": Presence,
     "mixit": MixIT,
-    "mixture_affinity": MixtureAffinity,
     "mixture_magnitude": MixtureMagnitude,
     "speaker_contrast": SpeakerContrast,
 }

@@ -1,7 +1,6 @@
 """Deep clustering (Hershey et al. 2016): cells of one source have embeddings of one direction."""
 
 import dataclasses
-from typing import ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -34,8 +33,8 @@ class Affinity:
         del assign
         if "embeddings" not in estimates.named:
             raise UserError(
-                "config.objectives: affinity needs an encoder that has embeddings of cells, such "
-                "as frames with config.model.encoder.embedding above 0."
+                "config.objectives.affinity needs an encoder that has embeddings of cells, such as "
+                "frames with config.model.encoder.embedding above 0."
             )
         embeddings = estimates.named["embeddings"].astype(jnp.float32)
         norms = jnp.sqrt(jnp.sum(jnp.square(embeddings), axis=-1, keepdims=True) + SMALLEST**2)
@@ -48,17 +47,6 @@ class Affinity:
         loudest = jnp.argmax(magnitudes, axis=-1, keepdims=True)
         owners = (loudest == jnp.arange(magnitudes.shape[-1])[None, None]).astype(jnp.float32)
         return affinity_loss(cells, owners, weights)
-
-
-@dataclasses.dataclass(frozen=True)
-class MixtureAffinity(Affinity):
-    """`Affinity` of sums of two mixtures, whose cells are those of one of the two.
-
-    It reads no source (`Batch.in_pairs`). Two voices of one mixture count as one, which nothing in
-    their sum tells, so what can be learned is that cells of one voice belong together.
-    """
-
-    needs: ClassVar[str] = "pairs"
 
 
 def affinity_loss(
