@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         "RUN, or else the package's model that counts, takes it apart to.",
     )
     add = lens.add_argument
-    which = "a run's folder, or a model of the package, compact or count; a recording"
+    which = "a run's folder; a recording, and with it also the package's models, compact or count"
     add("paths", metavar="RUN|RECORDING", nargs="+", help=which)
     add("--output", metavar="FILE", type=Path, required=True, help="the page, such as page.html")
     lens.set_defaults(run=_lens, interrupted="nothing was written")
@@ -160,7 +160,9 @@ def _lens(arguments: argparse.Namespace) -> int:
 
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
     keep_compiled()
-    output, paths = arguments.output.expanduser(), [*map(folder_of, arguments.paths)]
+    output = arguments.output.expanduser()
+    given = [(text, Path(text).expanduser()) for text in arguments.paths]
+    paths = [path if path.is_file() else folder_of(text) for text, path in given]
     _require_free(output, paths)
     lens.write(output, lens.page(paths))
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB")

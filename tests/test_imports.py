@@ -92,7 +92,8 @@ FILES = {"soundfile", "soxr", "pyloudnorm", "matplotlib", "orbax"}
             "audioslots_jax, audioslots_jax.training.step, audioslots_jax.training.flops",
             FILES | EVENTS,
         ),
-        ("audioslots_jax.inference, audioslots_jax.evaluation.whole", EVENTS),
+        ("audioslots_jax, audioslots_jax.inference", {"scipy", "optax"} | EVENTS),
+        ("audioslots_jax.evaluation.whole", EVENTS),
         ("audioslots_jax.training.loop, audioslots_jax.doctor", EVENTS),
     ],
 )

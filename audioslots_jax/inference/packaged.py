@@ -28,8 +28,7 @@ def folder_of(model: str | Path) -> Path:
     folder = Path(model).expanduser()
     own = WEIGHTS / folder.name
     named = model == folder.name and (own / CONFIG).exists()
-    there = folder.is_file() or (folder / CONFIG).exists()
-    return own if named and not there else folder
+    return own if named and not (folder / CONFIG).exists() else folder
 
 
 def export(params: Any, config: dict[str, Any], workdir: Path, folder: Path, card: Any) -> None:

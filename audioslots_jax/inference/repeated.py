@@ -11,9 +11,8 @@ def repeated(
 ) -> Iterator[Float32[np.ndarray, "channel sample"]]:
     """Yields a recording, and again from its beginning until there are ``fewest`` samples.
 
-    A model that never heard silence around a second of speech separates it worse, and takes it for
-    more people, than the same second over and over (experiments/counting). A recording that is long
-    enough stays as it is.
+    Followed by silence instead, noise is taken for more people (experiments/counting). A recording
+    that is long enough stays as it is.
     """
     heard: list[np.ndarray] = []
     count = 0

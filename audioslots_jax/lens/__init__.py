@@ -29,6 +29,9 @@ def page(paths: Sequence[Path]) -> bytes:
     for run in runs:
         if not (run / CONFIG).exists():
             raise UserError(f"{run} is no run of main.py: it has no {CONFIG}; name another folder.")
+    own = [run.name for run in runs if run.parent == packaged.WEIGHTS]
+    if own and not recordings:
+        raise UserError(f"{own[0]} is a model of the package; name a recording for it, too.")
     if not recordings:
         return run_page(runs[0]) if len(runs) == 1 else comparison_page(runs)
     if not runs:

@@ -11,6 +11,7 @@ from matplotlib import colormaps
 
 from audioslots_jax.inference.gain import Gain
 from audioslots_jax.inference.recordings import RecordingSeparator
+from audioslots_jax.inference.repeated import repeated
 from audioslots_jax.lens.images import RANGE_DB, Picture, power, webp
 from audioslots_jax.separator import Separator
 
@@ -50,10 +51,10 @@ def looks(separator: RecordingSeparator, mixture: Float32[np.ndarray, " sample"]
     None if the slot module has neither attention nor gates.
     """
     crop, rate = separator.crop, separator.sample_rate
-    padded = np.pad(mixture, (0, max(crop - len(mixture), 0)))
-    energy = np.concatenate([np.zeros(1), np.cumsum(np.square(padded, dtype=np.float64))])
+    (heard,) = np.concatenate(list(repeated([mixture[None]], crop)), axis=1)
+    energy = np.concatenate([np.zeros(1), np.cumsum(np.square(heard, dtype=np.float64))])
     start = int(np.argmax(energy[crop:] - energy[:-crop]))
-    chunk = padded[start : start + crop]
+    chunk = heard[start : start + crop]
     gain = Gain(separator.level, crop)(chunk[None, None])
     found = _looks(separator.separator, separator.params, chunk[None], gain)
     below = np.log10(np.maximum(power(chunk, rate), 1e-12))

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from audioslots_jax import fields
@@ -24,7 +25,6 @@ from audioslots_jax.progress import progress
 from audioslots_jax.workdir import differences, read_data
 
 SHOWN = 3  # mixtures, where none has a score
-ABREAST = 2  # things that the network is asked for at a time
 AUTOENCODER = "It is an autoencoder, which takes nothing apart, so there is nothing to hear."
 
 
@@ -74,8 +74,9 @@ def run_page(workdir: Path, data: fields.Section | None = None) -> bytes:
     held_out, problem = _open(run, data)
     sexes, unread = _sexes(held_out)
     listed = _listed(run, held_out)
-    # What XLA makes and what Matplotlib draws are done side by side.
-    with ThreadPoolExecutor(ABREAST) as background:
+    # What XLA makes and what Matplotlib draws are done side by side. On a CPU a small network
+    # leaves cores idle, so crops and mixtures are, too.
+    with ThreadPoolExecutor(2 if jax.default_backend() == "cpu" else 1) as background:
         looked_at = background.submit(_crops, run, held_out)
         chosen = background.submit(_chosen, [run], listed)
         looked = background.submit(lambda: _looked(run, chosen.result()))
@@ -191,13 +192,8 @@ def _chosen(runs: Sequence[Run], listed: Listed) -> Chosen:
     def apart(run: Run, whole: Whole) -> Apart:
         return take_apart(run.name if several else "", run.separator, whole, rate)
 
-    # XLA leaves half of two cores idle in a small network.
-    with ThreadPoolExecutor(ABREAST) as background:
-        made = background.map(lambda whole: apart(runs[0], whole), listed.wholes)
-        bar = progress(
-            made, total=len(listed.wholes), desc="taking apart", unit="mixture", leave=False
-        )
-        first = list(bar)
+    bar = progress(listed.wholes, desc="taking apart", unit="mixture", leave=False)
+    first = [apart(runs[0], whole) for whole in bar]
     indices = range(len(first))
     titles, count = [*zip(listed.titles, indices, strict=False)], listed.scored
     if not titles:

@@ -21,7 +21,7 @@ from audioslots_jax.inference.presence import PRESENT
 from audioslots_jax.workdir import read_data
 
 SECONDS, VOICES = 10, 40
-LIMIT_DB = 100.0
+LIMIT_DB, CLEAN_DB = 100.0, 20.0
 
 
 def main() -> None:
@@ -98,10 +98,12 @@ def alone(voices: Sequence[Heard]) -> str:
         other = np.sort(energies)[-2] / mean_square(whole.mixture)
         rows.append([10 * np.log10(snr), 10 * np.log10(max(other, floor)), sum(said >= PRESENT)])
     snr, other, found = np.array(rows).T
+    both = np.mean((snr >= CLEAN_DB) & (other <= -CLEAN_DB))
     return (
         f"{len(rows)} voices alone: one slot is counted in {100 * np.mean(found == 1):.0f} %; the "
         f"strongest has {snr.mean():.1f} dB SI-SNR (at least {snr.min():.1f}), the next one "
-        f"{other.mean():.1f} dB of the recording's energy (at most {other.max():.1f})."
+        f"{other.mean():.1f} dB of the recording's energy (at most {other.max():.1f}); "
+        f"{CLEAN_DB:.0f} dB or better are both of {100 * both:.0f} %."
     )
 
 

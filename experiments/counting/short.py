@@ -21,7 +21,7 @@ from audioslots_jax.inference.presence import PRESENT
 from experiments.counting.odd import Heard
 from experiments.counting.speech import counted, dev_mixtures
 
-SECONDS, RATES, NOISES = (1, 2, 3), (8000, 16_000, 44_100), 4
+SECONDS, RATES, NOISES = (0.5, 1, 2), (8000, 16_000, 44_100), 4
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
 def row(
     counting: RecordingSeparator,
     two: RecordingSeparator,
-    seconds: int,
+    seconds: float,
     filled: bool,
     options: argparse.Namespace,
 ) -> Iterator[str]:
@@ -60,15 +60,15 @@ def row(
 
     def hear(model: RecordingSeparator, recording: np.ndarray, at: int) -> tuple:
         missing = max(round(model.crop * at / model.sample_rate) - len(recording), 0)
-        heard = np.pad(recording, (0, missing * filled)).astype(np.float32)
+        heard = np.pad(recording, (0, missing if filled else 0)).astype(np.float32)
         slots, said = model.with_presence(heard[None], at)
         return slots[:, 0, : len(recording)], said
 
     wholes = list(dev_mixtures(options.dev, rate, options.mixtures, seconds))
     rows = [counted(Heard(whole, *hear(counting, whole.mixture, rate))) for whole in wholes]
     for people in range(1, counting.separator.slots + 1):
-        found = [scores.found == people for scores in rows if scores.sources == people]
-        yield f"{100 * np.mean(found):.0f} %"
+        right = [scores.found == people for scores in rows if scores.sources == people]
+        yield f"{100 * np.mean(right):.0f} %"
     pairs = [whole for whole in wholes if len(whole.sources) == 2]
     for model in (counting, two):
         made = [(whole, *hear(model, whole.mixture, rate)) for whole in pairs]
@@ -78,9 +78,11 @@ def row(
         yield f"{np.mean(values):.2f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.2f} dB"
     files = []
     for at in RATES:
-        noises = (np.random.default_rng(i).normal(0, 0.1, seconds * at) for i in range(NOISES))
-        found = {int(np.sum(hear(counting, noise, at)[1] >= PRESENT)) for noise in noises}
-        files.append(" or ".join(map(str, sorted(found))))
+        noises = (
+            np.random.default_rng(i).normal(0, 0.1, round(seconds * at)) for i in range(NOISES)
+        )
+        numbers = {int(np.sum(hear(counting, noise, at)[1] >= PRESENT)) for noise in noises}
+        files.append(" or ".join(map(str, sorted(numbers))))
     yield ", ".join(files)
 
 

@@ -58,12 +58,14 @@ def main() -> None:
 
 
 def dev_mixtures(
-    folder: Path, sample_rate: int, count: int, seconds: int = SECONDS
+    folder: Path, sample_rate: int, count: int, seconds: float = SECONDS
 ) -> Iterator[Whole]:
     """Yields so many mixtures of each number of people whom no weights were trained on."""
     recordings, _ = scan(folder, field="--dev", sample_rate=sample_rate)
     for sources in range(1, MOST + 1):
-        crops = Speakers(recordings, sample_rate, seconds * sample_rate, sources, active=True)
+        crops = Speakers(
+            recordings, sample_rate, round(seconds * sample_rate), sources, active=True
+        )
         yield from held_out_wholes(crops, f"dev{sources}", count)
 
 

@@ -47,19 +47,20 @@ class Variant:
 SUPERVISED = "Slot Attention and the transformer, supervised"
 ALONE = "Without sources"
 SPEECH = "Without sources, real speech"
+RANDOM = "For more slots than voices"
 PROBED = "To ask who speaks (experiments/speaker_probe)"
 FOUR = ("model.slots", 4)
 COMPETING = {"name": "slot_attention", "slot_size": 384, "width": 192, "mlp": 384}
 FEWER = ("train.steps", 1000)
 SEMI = (FOUR, ("train.with_sources", 0.125))
-PAPERS = ("stft", "model", "objectives", "optimizer")  # parts of a config
+PAPERS = ("stft", "model", "objectives", "optimizer")  # what makes configs/voices.py the paper's
 MIXED = {"mixit": {"weight": 1.0}}
 BOTH = {**MIXED, "matched_snr": {"weight": 1.0}, "affinity": {"weight": 10.0}}
 VARIANTS = {
     "transformer": Variant(SUPERVISED, "voices, transformer"),
     "slot_attention": Variant(SUPERVISED, "voices, Slot Attention", "slot_attention"),
     "random": Variant(
-        SUPERVISED, "voices, Slot Attention, random start", "slot_attention",
+        RANDOM, "voices, Slot Attention, random start", "slot_attention",
         (FEWER, ("model.slot_module.start", "random")),
     ),
     "mask": Variant(SUPERVISED, "voices, masks, gated pooling", "mask"),
@@ -68,11 +69,12 @@ VARIANTS = {
     ),
     "speech": Variant(SUPERVISED, "compact, gated pooling", speech=True),
     "speech_paper": Variant(
-        PROBED, "the paper's network on real speech", "",
+        PROBED, "the network of configs/voices.py on real speech", "",
         (
             *((part, voices.get_config()[part].to_dict()) for part in PAPERS),
             ("data.crop_seconds", 3.0), ("train.batch_size", 4), ("train.learning_rate", 1e-3),
             ("train.warmup_steps", 100), ("train.remat_decoder", True), FEWER,
+            ("eval.chunk_seconds", 0.0), ("eval.overlap", 0.75),
         ),
         speech=True,
     ),
@@ -138,7 +140,7 @@ def tables() -> str:
     """Returns the means over the seeds of all trainings in `RESULTS`, a table after the other."""
     runs = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*-*.json"))]
     blocks = []
-    for table in (SUPERVISED, ALONE, SPEECH, PROBED):
+    for table in (SUPERVISED, RANDOM, ALONE, SPEECH, PROBED):
         lines = [f"| {table} | steps | seeds | SI-SNRi |", "| --- | --- | --- | --- |"]
         for name, variant in VARIANTS.items():
             own = [run for run in runs if run["variant"] == name]

@@ -1,7 +1,6 @@
 """Models that travel."""
 
 import json
-from pathlib import Path
 
 import fast_bss_eval.numpy as fast_bss_eval
 import numpy as np
@@ -98,9 +97,6 @@ def test_models_of_the_package_have_names(exported, monkeypatch):
     monkeypatch.chdir(exported.parent)
     (exported.parent / "count").mkdir()
     assert load("count").counts
-    (exported.parent / "count").rmdir()
-    (exported.parent / "count").write_text("a recording of that name")
-    assert packaged.folder_of("count") == Path("count")
     exported.rename(exported.parent / "compact")
     assert load("compact").step == 7
     with pytest.raises(UserError, match="is no run"):

@@ -74,8 +74,8 @@ def test_it_is_the_chunks_in_blind_order_joined(separator, mask):
     hop = blind_hop(separator.chunk)
     masked = dataclasses.replace(separator.separator, mask=mask)
     mixtures = split(jnp.asarray(recording), separator.chunk, hop)
-    powers = np.mean(np.square(mixtures, dtype=np.float64), axis=1)
-    gains = [LEVEL / energy_weighted_rms(powers[: i + BATCH]) for i in range(0, 83, BATCH)]
+    gain = Gain(LEVEL, separator.crop)
+    gains = [gain(np.asarray(mixtures[i : i + BATCH, None])) for i in range(0, 83, BATCH)]
     made = [
         chunk_processor.estimate(masked, separator.params, batch, np.float32(gain))
         for gain, batch in zip(gains, np.split(mixtures, range(BATCH, 83, BATCH)), strict=True)
@@ -91,19 +91,27 @@ def test_it_is_the_chunks_in_blind_order_joined(separator, mask):
     np.testing.assert_allclose(separated, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("rate", [RATE, 44_100])
 @pytest.mark.parametrize("chunk_seconds", [0.0, 2.0])
 def test_a_recording_shorter_than_a_crop_is_heard_again_until_it_is_as_long(
-    separator, chunk_seconds
+    separator, chunk_seconds, rate
 ):
     """In whatever blocks it comes, and in the chunks of a crop or longer ones."""
     config = {**separator.config, "eval": {"chunk_seconds": chunk_seconds, "overlap": 0.2}}
     model = dataclasses.replace(separator, config=config)
-    crop, short = separator.crop, noise(2, 350)
-    expected = model(np.tile(short, 3)[:, :crop], RATE)[..., :350]
+    count, crop = 350 * rate // RATE, separator.crop * rate // RATE
+    short = noise(2, count)
+    inner = slice(count // 5, -count // 5) if rate != RATE else slice(None)  # of the resampler
+    expected = model(np.tile(short, 3)[:, :crop], rate)[..., :count][..., inner]
     for blocks in ([short], np.split(short, [1, 200], axis=1)):
-        separated = np.concatenate(list(model(blocks, RATE)), axis=-1)
-        np.testing.assert_array_equal(separated, expected)
-    silent = model(np.pad(short, ((0, 0), (0, crop - 350))), RATE)[..., :350]
+        separated = np.concatenate(list(model(blocks, rate)), axis=-1)
+        assert separated.shape[2] == count
+        np.testing.assert_allclose(
+            separated[..., inner], expected, atol=0 if rate == RATE else 2e-2
+        )
+    with_presence, _ = model.with_presence(short, rate)
+    np.testing.assert_array_equal(with_presence, separated)
+    silent = model(np.pad(short, ((0, 0), (0, crop - count))), rate)[..., :count]
     assert np.abs(separated - silent).max() > 1e-4
 
 
@@ -136,6 +144,13 @@ def test_the_gain_is_that_of_all_chunks_so_far():
     silence = np.zeros((4, 2, 50), np.float32)
     assert gain(silence) == pytest.approx(expected, rel=1e-6)
     assert Gain(0.3, 50)(silence) == Gain(0.0, 50)(chunks[0]) == 1
+    # Zeros that fill up a part do not make it softer, nor a shorter part as heavy as a whole one.
+    short = np.pad(chunks[0, :1, :, :10], ((0, 0), (0, 0), (0, 40)))
+    both = np.concatenate([short, chunks[0, 1:2]])
+    parts = (*chunks[0, 0, :, :10], *chunks[0, 1])
+    powers = [np.mean(np.square(part, dtype=np.float64)) for part in parts]
+    level = np.sqrt(np.average(powers, weights=np.multiply([10, 10, 50, 50], powers)))
+    assert Gain(0.3, 50)(both) == pytest.approx(0.3 / level, rel=1e-6)
     # Parts of a longer chunk count as chunks do, and zeros that fill it up do not.
     longer = np.pad(chunks[0].swapaxes(0, 1).reshape(1, 2, 200), ((0, 0), (0, 0), (0, 2013)))
     assert Gain(0.3, 50)(longer) == pytest.approx(Gain(0.3, 50)(chunks[0]), rel=1e-6)

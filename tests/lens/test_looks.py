@@ -113,3 +113,12 @@ def test_a_slot_module_with_neither_attention_nor_gates_says_so(separator, monke
     assert list(section.text) == [
         "Slots of gated_pooling have neither attention over a grid nor gates to look at."
     ]
+
+
+def test_a_short_mixture_is_looked_at_as_it_is_heard(separator):
+    """Again and again, as the separator hears it."""
+    short = burst(0.05, 0.2)
+    pictures = [attention.looks(separator, x).panels for x in (short, np.resize(short, 4000))]
+    assert [pixels(x).tolist() for x in pictures[0][0][0]] == [
+        pixels(x).tolist() for x in pictures[1][0][0]
+    ]

@@ -216,6 +216,7 @@ def test_models_of_the_package_are_named_like_runs(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["count"], "count is a model of the package; name a recording for it, too"),
         (["{tmp}"], "tmp.* is no run of main.py: it has no config.json; name another folder"),
         (["{tmp}/nowhere.wav"], "nowhere.wav: there is no such file"),
         (["{run}", "{tmp}/text.wav"], "text.wav: not a recording"),
