@@ -152,7 +152,8 @@ def tables() -> str:
                     each = ", ".join(f"{value:.2f}" for value in values)
                     scores = f"{values.mean():.2f} ± {error:.2f} dB ({each})"
                 lines.append(f"| {variant.title} | {own[0]['steps']:,} | {len(own)} | {scores} |")
-        blocks.append("\n".join(lines))
+        if len(lines) > 2:
+            blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
 
