@@ -64,7 +64,7 @@ def matched_costs(
 
 
 def _scipy(costs: jax.Array) -> jax.Array:
-    # It takes half a second to import, and those who only separate need no solver.
+    # It is slow to import, and those who only separate need no solver.
     from scipy.optimize import linear_sum_assignment
 
     def solve(batch: Any) -> np.ndarray:

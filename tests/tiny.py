@@ -18,3 +18,11 @@ def get_config() -> ConfigDict:
     config.train.update(log_every=3, eval_every=6, checkpoint_every=4)
     config.eval.update(mixtures=6, examples=0)
     return config
+
+
+def get_counting_config() -> ConfigDict:
+    """The same of a model that says which of three slots hold a source."""
+    config = get_config()
+    config.data.update(sources=3)
+    config.model.update(slots=3, presence=True)
+    return config

@@ -12,14 +12,12 @@ import audioslots_jax
 from tests.data.files import tone, write
 from tests.experiments.scripts import load
 from tests.runs import make_run
-from tests.tiny import get_config
+from tests.tiny import get_counting_config
 
 
 def test_counting(written, tmp_path_factory):
-    workdir, config = tmp_path_factory.mktemp("counting"), get_config()
-    config.data.update(sources=3)
-    config.model.update(slots=3, presence=True)
-    make_run(workdir, config)
+    workdir = tmp_path_factory.mktemp("counting")
+    make_run(workdir, get_counting_config())
     flags = (f"--workdir={workdir}", "--mixtures=2", "--first=0", "--seconds=1")
     lines = written(load("counting"), *flags).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == [
@@ -30,10 +28,8 @@ def test_counting(written, tmp_path_factory):
 
 
 def test_counting_speech(written, tmp_path_factory):
-    workdir, config = tmp_path_factory.mktemp("counting"), get_config()
-    config.data.update(sources=3)
-    config.model.update(slots=3, presence=True)
-    make_run(workdir, config)
+    workdir = tmp_path_factory.mktemp("counting")
+    make_run(workdir, get_counting_config())
     dev = tmp_path_factory.mktemp("dev")
     for speaker in range(3):
         write(dev / f"speaker{speaker}" / "0.wav", tone(7.0, 8000, 200 + 100 * speaker), 8000)
@@ -47,9 +43,8 @@ def test_counting_speech(written, tmp_path_factory):
 
 def test_short_recordings(written, tmp_path_factory, monkeypatch):
     """A half of a crop, followed by silence or by itself."""
-    script, config = load("counting", "short"), get_config()
-    config.data.update(sources=3, crop_seconds=2.0)
-    config.model.update(slots=3, presence=True)
+    script, config = load("counting", "short"), get_counting_config()
+    config.data.crop_seconds = 2.0
     for name in ("COUNT", "COMPACT"):
         workdir = tmp_path_factory.mktemp(name)
         make_run(workdir, config)
@@ -81,9 +76,7 @@ def test_calibrating_finds_what_was_done_to_probabilities_that_were_right():
 
 def test_calibrated_models_scale_and_shift_their_logits(tmp_path):
     script = importlib.import_module("experiments.counting.calibrate")
-    config = get_config()
-    config.model.update(slots=3, presence=True)
-    make_run(tmp_path, config)
+    make_run(tmp_path, get_counting_config())
     model = audioslots_jax.load(tmp_path)
     params = jax.tree.map(lambda x: x + 0.1, model.params)  # the last layer starts as zeros
     noise = jax.random.normal(jax.random.key(0), (1, 960))

@@ -14,7 +14,7 @@ from audioslots_jax.audio import split, streams
 from audioslots_jax.inference import recordings
 from audioslots_jax.inference.presence import Presences
 from tests.runs import make_run
-from tests.tiny import get_config
+from tests.tiny import get_counting_config
 
 RATE = 8000
 
@@ -23,9 +23,7 @@ RATE = 8000
 def counting(tmp_path_factory):
     """A model of three slots that says which are used; what it says is arbitrary."""
     workdir = tmp_path_factory.mktemp("run")
-    config = get_config()
-    config.model.update(slots=3, presence=True)
-    make_run(workdir, config)
+    make_run(workdir, get_counting_config())
     separator = recordings.load(workdir)
     params = jax.tree.map(lambda x: x, separator.params)
     logit = params["params"]["presence"]["logit"]
