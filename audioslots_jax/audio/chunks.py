@@ -88,6 +88,11 @@ class Chunk(NamedTuple):
     embeddings: Float[Array, "slot embedding"]
 
 
+def nothing(*shape: int) -> Float[Array, "..."]:
+    """Returns zeros for a recording to start with; made by NumPy, they need no program of XLA."""
+    return jnp.asarray(np.zeros(shape, np.float32))
+
+
 def continue_order(
     previous: Chunk,
     chunks: Float[Array, "chunk slot length"],

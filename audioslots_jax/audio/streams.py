@@ -13,7 +13,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from audioslots_jax import matching
-from audioslots_jax.audio.chunks import cosine_similarity, fade, reorder, spectral_difference
+from audioslots_jax.audio.chunks import (
+    cosine_similarity,
+    fade,
+    nothing,
+    reorder,
+    spectral_difference,
+)  # fmt: skip
 from audioslots_jax.audio.spectrogram import POWER, compress
 from audioslots_jax.audio.stft import STFT
 
@@ -45,9 +51,8 @@ class Streams(NamedTuple):
 
 def start(slots: int, length: int, embedding: int, stft: STFT) -> Streams:
     """Returns streams that nothing has been added to, for chunks of ``length`` samples."""
-    streams = jnp.zeros((slots, length))
-    spectra, embeddings = jnp.zeros((slots, stft.bins)), jnp.zeros((slots, embedding))
-    return Streams(streams, streams[0], spectra, embeddings, streams[:, 0])
+    spectra, embeddings = nothing(slots, stft.bins), nothing(slots, embedding)
+    return Streams(nothing(slots, length), nothing(length), spectra, embeddings, nothing(slots))
 
 
 def follow(

@@ -16,6 +16,7 @@ from audioslots_jax.errors import UserError
 from audioslots_jax.inference.files import SeparatedFile, separate_file
 from audioslots_jax.inference.recordings import RecordingSeparator
 from audioslots_jax.inference.trace import Trace
+from audioslots_jax.lens import embeddings
 from audioslots_jax.lens.apart import Apart, chunks, joined
 from audioslots_jax.lens.cards import card
 from audioslots_jax.lens.page import Section, render
@@ -132,8 +133,6 @@ def _sections(
     path: Path, models: Sequence[Model], made: Sequence[Apart], *, several: bool = False
 ) -> list[Section]:
     """Returns the parts of a page about a recording, which is named where there are several."""
-    from audioslots_jax.lens.embeddings import over_time  # and scikit-learn, for a second
-
     mixture, rate, seconds = heard(path)
     facts = ["No truth is known of it, so there are no scores"]
     if seconds > LONGEST:
@@ -145,7 +144,7 @@ def _sections(
         at_rate = resample(mixture, rate, model.separator.sample_rate).astype(np.float32)
         title = f"{name}, {model.name}" if model.name else name
         names = [f"slot {slot + 1}" for slot in apart.slots]
-        clouds = over_time(apart.joined, apart.slots, names) if apart.slots else None
+        clouds = embeddings.over_time(apart.joined, apart.slots, names) if apart.slots else None
         about = [where_slots_look(model.separator, [(title, at_rate)]), clouds]
         suffix = f": {title}" if several or len(models) > 1 else ""
         parts += [part._replace(title=part.title + suffix) for part in about if part]

@@ -14,7 +14,7 @@ from audioslots_jax.data.batch import Whole
 from audioslots_jax.data.sexes import read_sexes
 from audioslots_jax.errors import UserError
 from audioslots_jax.inference.recordings import RecordingSeparator, load
-from audioslots_jax.lens import history, mixtures, sections
+from audioslots_jax.lens import embeddings, history, mixtures, sections
 from audioslots_jax.lens.apart import Apart, take_apart
 from audioslots_jax.lens.attention import Looks, looks
 from audioslots_jax.lens.cards import Card, card
@@ -81,8 +81,6 @@ def run_page(workdir: Path, data: fields.Section | None = None) -> bytes:
         chosen = background.submit(_chosen, [run], listed)
         looked = background.submit(lambda: _looked(run, chosen.result()))
         curves = sections.training({run.name: history.read(workdir)})
-        from audioslots_jax.lens import embeddings  # and scikit-learn, which takes a second
-
         heard = _to_hear(run, chosen.result())
         made = looked_at.result()
         about: list[Section | None] = []

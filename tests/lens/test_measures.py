@@ -11,13 +11,14 @@ import pytest
 import soundfile
 from ml_collections import ConfigDict
 from PIL import Image
+from sklearn.decomposition import PCA
 
 from audioslots_jax import cli, lens
 from audioslots_jax.data.batch import HELD_OUT_SEED, Whole
 from audioslots_jax.evaluation.evaluators import Separation, evaluate, held_out_batches
 from audioslots_jax.inference import packaged
 from audioslots_jax.inference.recordings import load
-from audioslots_jax.lens import held_out, images, mixtures, recordings, sections, sounds
+from audioslots_jax.lens import embeddings, held_out, images, mixtures, recordings, sections, sounds
 from audioslots_jax.lens.apart import take_apart
 from audioslots_jax.lens.pitch import pitch
 from audioslots_jax.training import settings
@@ -133,6 +134,17 @@ def test_sounds_are_whole_and_in_time(rate):
     assert np.abs(heard).max() == pytest.approx(sounds.LOUDEST, abs=0.1)
     loud = np.flatnonzero(np.abs(heard) > 0.3) / heard_rate
     np.testing.assert_allclose(loud[[0, -1]], [1.0, 1.25], atol=0.005)
+
+
+def test_embeddings_are_seen_along_their_principal_components():
+    """Those of scikit-learn, but for their signs."""
+    points = np.random.default_rng(0).normal(size=(40, 5)) * [1, 3, 0.1, 2, 0.5] + 4
+    expected = PCA(2).fit(points)
+    flat, share = embeddings.two_dimensions(points)
+    np.testing.assert_allclose(np.abs(flat), np.abs(expected.transform(points)), atol=1e-9)
+    assert share == pytest.approx(expected.explained_variance_ratio_.sum())
+    _, of_one_point = embeddings.two_dimensions(np.ones((9, 3)))
+    assert of_one_point == 0
 
 
 def test_crops_are_those_that_the_training_was_scored_on(separator, opened):
