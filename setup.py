@@ -63,7 +63,6 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff",
-            "scikit-learn>=1.5",
             "websocket-client",
         ],
     },

@@ -13,15 +13,15 @@ FENCE = re.compile(r"^```(\w+) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory, environment):
+def clone(tmp_path_factory, bare):
     """A copy of the repository in which all of the tutorial was done."""
     clone = tmp_path_factory.mktemp("clone")
     for folder in ("audioslots_jax", "configs"):
         shutil.copytree(ROOT / folder, clone / folder)
     shutil.copy(ROOT / "main.py", clone)
     # The command that is installed, on what is in the clone.
-    path = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    environment = {**environment, "PYTHONPATH": str(clone), "PATH": path}
+    path = f"{Path(sys.executable).parent}:{bare['PATH']}"
+    environment = {**bare, "PYTHONPATH": f"{clone}:{bare['PYTHONPATH']}", "PATH": path}
     for language, name, text in FENCE.findall((ROOT / "docs" / "tutorial.md").read_text()):
         if language == "python":
             (clone / name).write_text(text)

@@ -13,6 +13,8 @@ from audioslots_jax.lens.images import PALETTE, Picture
 from audioslots_jax.lens.sounds import data_uri
 
 INCHES, DPI = (4.6, 2.6), 130
+# Left, bottom, width and height of the axes; above them may be a power of ten.
+PLACE = (0.14, 0.17, 0.84, 0.76)
 COLOURS = 64  # of the picture's palette
 
 Points = tuple[Sequence[float], Sequence[float]]
@@ -25,14 +27,12 @@ def curves(
     ceilings: Sequence[Points] = (),
 ) -> Picture:
     """Returns lines in the order of `PALETTE`, and dashed ones that they cannot exceed."""
-    figure = Figure(figsize=INCHES, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _figure(axes_names)
     for number, line in enumerate(lines):
         colour = PALETTE[number % len(PALETTE)]
         axes.plot(*line, color=colour, lw=1.6, marker="o" if len(line[0]) < 20 else "", ms=3)
     for number, line in enumerate(ceilings):
         axes.plot(*line, color=PALETTE[number % len(PALETTE)], lw=1, ls="--")
-    _name(axes, *axes_names)
     return _picture(figure, alt)
 
 
@@ -46,22 +46,21 @@ def cloud(
     means: Points | None = None,
 ) -> Picture:
     """Returns points, each of a colour, or of a value that a ``bar`` names; means are a line."""
-    figure = Figure(figsize=INCHES, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _figure(axes_names)
     x, y = points.T
     drawn = axes.scatter(x, y, c=colours, s=14, alpha=0.75, linewidths=0)
     if bar:
-        figure.colorbar(drawn, ax=axes, label=bar)
+        beside = figure.colorbar(drawn, ax=axes)
+        beside.set_label(bar, fontsize=8)
+        beside.ax.tick_params(labelsize=7)
     if means:
         axes.plot(*means, color="black", lw=1.5, marker="s", ms=4)
-    _name(axes, *axes_names)
     return _picture(figure, alt)
 
 
 def classes(pairs: Sequence[tuple[str, float]], axes_names: tuple[str, str], alt: str) -> Picture:
     """Returns the values of each class above its name, and their mean with its standard error."""
-    figure = Figure(figsize=INCHES, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _figure(axes_names)
     groups = grouped(pairs)
     places = {name: place for place, name in enumerate(groups)}
     x, y = [places[name] for name, _ in pairs], [value for _, value in pairs]
@@ -71,7 +70,6 @@ def classes(pairs: Sequence[tuple[str, float]], axes_names: tuple[str, str], alt
     axes.errorbar(beside, means, errors, color="black", ls="", lw=1.5, marker="s", ms=3, capsize=4)
     axes.set_xticks([*places.values()], [*places])
     axes.set_xlim(-0.5, len(places) - 0.5)
-    _name(axes, *axes_names)
     return _picture(figure, alt)
 
 
@@ -106,11 +104,16 @@ def grouped(pairs: Sequence[tuple[str, float]]) -> Mapping[str, tuple[float, flo
     }
 
 
-def _name(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x, fontsize=8)
-    axes.set_ylabel(y, fontsize=8)
+def _figure(axes_names: tuple[str, str]) -> tuple[Figure, Axes]:
+    """Returns a figure with axes by name, in a place that Matplotlib need not find out."""
+    figure = Figure(figsize=INCHES)
+    axes = figure.add_axes(PLACE)
+    axes.set_xlabel(axes_names[0], fontsize=8)
+    axes.set_ylabel(axes_names[1], fontsize=8)
     axes.tick_params(labelsize=7)
+    axes.yaxis.get_offset_text().set_fontsize(7)
     axes.grid(alpha=0.25)
+    return figure, axes
 
 
 def _picture(figure: Figure, alt: str) -> Picture:

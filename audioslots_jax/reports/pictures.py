@@ -8,7 +8,8 @@ from jaxtyping import Float
 from matplotlib import image
 from matplotlib.figure import Figure
 
-CELL_INCHES = (1.6, 1.7)
+CELL_INCHES = (1.6, 1.7)  # of a spectrogram, with the space to its right and above
+GAP_INCHES, MARGIN_INCHES = 0.25, 0.4
 
 
 def draw(
@@ -25,29 +26,39 @@ def draw(
     ``estimates`` is a column; ``sample_rate`` is in Hz.
     """
     examples, count = sources.shape[:2]
-    width = examples * ((1 + len(estimates)) * CELL_INCHES[0] + 0.3)
-    height = (count + 1) * CELL_INCHES[1] + 0.3
-    figure = Figure(figsize=(width, height), layout="constrained")
-    extent = (0, crop_seconds, 0, sample_rate / 2000)
-    columns = figure.subfigures(1, examples, squeeze=False)[0]
     shown = {"source": sources, **estimates}
-    for example, column in enumerate(columns):
-        images, rows = {"mixture": mixtures[example]}, [["mixture"] * len(shown)]
+    across = CELL_INCHES[0] * len(shown)  # of the cells of an example
+    width = examples * (across + MARGIN_INCHES)
+    height = (count + 1) * CELL_INCHES[1] + MARGIN_INCHES
+    figure = Figure(figsize=(width, height))
+    extent = (0, crop_seconds, 0, sample_rate / 2000)
+    for example in range(examples):
+        left = MARGIN_INCHES + example * (across + MARGIN_INCHES)
+        cells = [("mixture", mixtures[example], 0, 0, across)]
         for i in range(count):
-            row = {f"{name} {i + 1}": values[example, i] for name, values in shown.items()}
-            images |= row
-            rows.append(list(row))
-        axes = column.subplot_mosaic(rows, sharex=True, sharey=True)
-        for name, axis in axes.items():
+            cells += [
+                (f"{name} {i + 1}", values[example, i], i + 1, place, CELL_INCHES[0])
+                for place, (name, values) in enumerate(shown.items())
+            ]
+        for name, spectrogram, row, place, cell in cells:
+            # A layout by Matplotlib would take as long as hundreds of steps of a small training.
+            x, y = left + place * CELL_INCHES[0], height - (row + 1) * CELL_INCHES[1]
+            size = (cell - GAP_INCHES) / width, (CELL_INCHES[1] - GAP_INCHES) / height
+            axis = figure.add_axes((x / width, y / height, *size))
             axis.imshow(
-                images[name], origin="lower", aspect="auto", extent=extent, vmin=0,
+                spectrogram, origin="lower", aspect="auto", extent=extent, vmin=0,
                 vmax=mixtures[example].max(), cmap="magma", interpolation="nearest",
             )  # fmt: skip
-            axis.set_title(name, fontsize=8)
+            axis.set_title(name, fontsize=8, y=1, pad=3)
             axis.tick_params(labelsize=6)
-        if example == 0:
-            axes["mixture"].set_ylabel("kHz", fontsize=7)
-        axes[f"source {count}"].set_xlabel("s", fontsize=7)
+            if place:
+                axis.set_yticks([])
+            if row < count:
+                axis.set_xticks([])
+            if example == row == 0:
+                axis.set_ylabel("kHz", fontsize=7)
+            if place == 0 and row == count:
+                axis.set_xlabel("s", fontsize=7)
     return figure
 
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from sklearn.linear_model import LogisticRegression
+from scipy import optimize, special
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -31,7 +31,6 @@ from experiments.counting.odd import hear
 from experiments.counting.speech import dev_mixtures, holding, official_mixtures, scored
 
 LEVELS = 3.0  # dB, by which the second of two whole recordings may be louder or softer
-FREE = 1e6  # inverse strength of the regularisation: none to speak of
 
 
 class Said(NamedTuple):
@@ -124,14 +123,17 @@ def fit(mixtures: Sequence[Said]) -> tuple[float, float]:
     )
     numbers = np.array([each.sources for each in mixtures])
     most = np.finfo(np.float32).eps
-    said = said.clip(most, 1 - most)
+    logits = special.logit(said.astype(np.float64).clip(most, 1 - most))
     weights = 1 / np.bincount(numbers)[numbers]
-    fitted = LogisticRegression(C=FREE).fit(
-        np.log(said / (1 - said)).reshape(-1, 1),
-        holds.reshape(-1),
-        sample_weight=np.repeat(weights / weights.mean(), said.shape[1]),
-    )
-    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+
+    def cross_entropy(fitted: np.ndarray) -> float:
+        scaled = fitted[0] * logits + fitted[1]
+        return np.average(
+            np.mean(np.logaddexp(0, scaled) - holds * scaled, axis=1), weights=weights
+        )
+
+    scale, shift = optimize.minimize(cross_entropy, (1.0, 0.0)).x
+    return float(scale), float(shift)
 
 
 def calibrated(params: Any, scale: float, shift: float) -> Any:
