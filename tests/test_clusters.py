@@ -14,9 +14,9 @@ import pytest
 
 from tests.processes import ROOT, command
 
-STEPS = 80
+STEPS, COMPARED = 40, 8
 FLAGS = [f"--config.train.steps={STEPS}", "--config.train.log_every=1"]
-FLAGS += ["--config.train.eval_every=80", "--config.train.checkpoint_every=80"]
+FLAGS += [f"--config.train.{name}_every={STEPS}" for name in ("eval", "checkpoint")]
 FLAGS += ["--config.train.batch_size=8", "--config.matching.solver=scipy"]
 # Large enough for FSDP to divide some arrays, and an average that has to be divided as well.
 FLAGS += ["--config.model.slot_module.slot_size=64", "--config.model.slot_module.mlp=64"]
@@ -78,12 +78,12 @@ def stopped_at(process) -> int:
 def one_device(bare, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("one")
     with started(bare, workdir) as process:
-        stop(process, workdir, after=60)
+        stop(process, workdir, after=30)
         stopped_at(process)
     return losses(workdir)
 
 
-def test_80_steps_on_eight_devices_with_callbacks(bare, tmp_path):
+def test_40_steps_on_eight_devices_with_callbacks(bare, tmp_path):
     """Nothing but the loop itself waits for steps, and more than 32 in flight would hang."""
     seldom = [f"--config.train.{name}_every={STEPS}" for name in ("log", "eval", "checkpoint")]
     with started(bare, tmp_path, *seldom, devices=8) as process:
@@ -94,11 +94,11 @@ def test_80_steps_on_eight_devices_with_callbacks(bare, tmp_path):
 @pytest.mark.parametrize("mesh", ["data", "fsdp"])
 def test_eight_devices(bare, one_device, tmp_path, mesh):
     with started(bare, tmp_path, f"--config.mesh={mesh}", devices=8) as process:
-        stop(process, tmp_path, after=20)
+        stop(process, tmp_path, after=COMPARED)
         step = stopped_at(process)
     found = losses(tmp_path)
-    assert len(found) == step >= 20
-    np.testing.assert_allclose(found[:20], one_device[:20], rtol=1e-5)
+    assert len(found) == step >= COMPARED
+    np.testing.assert_allclose(found[:COMPARED], one_device[:COMPARED], rtol=1e-5)
 
 
 def test_two_processes_and_then_another_number_of_devices(bare, one_device, tmp_path):
@@ -116,7 +116,7 @@ def test_two_processes_and_then_another_number_of_devices(bare, one_device, tmp_
         return started(bare, tmp_path, devices=2, **cluster, **own)
 
     with task(0) as first, task(1) as second:
-        stop(second, tmp_path, after=20)
+        stop(second, tmp_path, after=COMPARED)
         step = stopped_at(first)
         out, err = second.communicate(timeout=100)
         assert second.returncode == 143, err
@@ -124,13 +124,14 @@ def test_two_processes_and_then_another_number_of_devices(bare, one_device, tmp_
     assert {int(path.name) for path in (tmp_path / "checkpoints").iterdir()} == {step}
     assert len(list(tmp_path.glob("*.jsonl"))) == 2
     assert len(losses(tmp_path)) == step
-    np.testing.assert_allclose(losses(tmp_path)[:20], one_device[:20], rtol=1e-5)
+    np.testing.assert_allclose(losses(tmp_path)[:COMPARED], one_device[:COMPARED], rtol=1e-5)
 
     others = ["--config.mesh=fsdp", "--config.train.micro_batches=2"]
     with started(bare, tmp_path, *others, devices=4) as process:
-        stop(process, tmp_path, after=step + 20)
+        stop(process, tmp_path, after=step + COMPARED)
         stopped_at(process)
-    np.testing.assert_allclose(losses(tmp_path)[: step + 20], one_device[: step + 20], rtol=1e-3)
+    both = step + COMPARED
+    np.testing.assert_allclose(losses(tmp_path)[:both], one_device[:both], rtol=1e-3)
 
 
 @pytest.mark.parametrize(

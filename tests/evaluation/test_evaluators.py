@@ -110,8 +110,9 @@ def test_estimates_are_in_the_order_of_the_sources(tiny):
     task = make_task(tiny)
     batch = Batch(*map(jnp.asarray, held_out_batches(VOICES, 4, 4)[0]))
     swapped = Swapped(**vars(task.separator))
-    evaluation = EVALUATORS["separation"](swapped, task.objectives)(batch.sources, batch)
-    oracle_scores = EVALUATORS["oracle_masks"](task.separator, task.objectives)(None, batch).values
+    evaluation = jax.jit(EVALUATORS["separation"](swapped, task.objectives))(batch.sources, batch)
+    oracle = jax.jit(EVALUATORS["oracle_masks"](task.separator, task.objectives))
+    oracle_scores = oracle(None, batch).values
     for found, expected in zip(evaluation.values[:2], oracle_scores, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-3)
     np.testing.assert_allclose(evaluation.values[2], np.zeros(4), atol=1e-10)

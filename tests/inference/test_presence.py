@@ -48,12 +48,12 @@ def test_slots_are_said_to_hold_what_the_model_says_of_the_whole(counting):
     slots, probabilities = counting.with_presence(recording[None], RATE)
     np.testing.assert_array_equal(slots[:, 0], counting(recording, RATE))
     chunks = split(jnp.asarray(recording), counting.chunk, counting.hop)
-    made = counting.separator(counting.params, chunks)
+    made = jax.jit(counting.separator)(counting.params, chunks)
     said = jax.nn.sigmoid(made.named["presence"])
-    start = streams.start(3, counting.chunk, made.slots.shape[2], counting.separator.front_end.stft)
-    _, order, _ = streams.follow(
-        start, made.waveforms, made.slots, said, counting.hop, counting.separator.front_end.stft
-    )
+    stft = counting.separator.front_end.stft
+    start = streams.start(3, counting.chunk, made.slots.shape[2], stft)
+    follow = jax.jit(streams.follow, static_argnums=(4, 5))
+    _, order, _ = follow(start, made.waveforms, made.slots, said, counting.hop, stft)
     expected = np.take_along_axis(np.asarray(said), np.asarray(order), axis=1).mean(axis=0)
     np.testing.assert_allclose(np.sort(probabilities), np.sort(expected), atol=1e-3)
     assert 0.01 < np.ptp(probabilities) < 1

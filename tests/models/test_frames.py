@@ -16,7 +16,7 @@ REACH = 1 + 2 + 4  # frames on each side that a frame of three blocks depends on
 
 
 def noise(*shape, seed=0):
-    return jax.random.normal(jax.random.key(seed), shape)
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
 
 
 def features(*shape, loudness=1.0):
@@ -26,7 +26,7 @@ def features(*shape, loudness=1.0):
 
 @pytest.fixture(scope="module")
 def encode():
-    params = ENCODER.init(jax.random.key(0), jnp.zeros((1, 6, 20), jnp.complex64))
+    params = jax.jit(ENCODER.init)(jax.random.key(0), jnp.zeros((1, 6, 20), jnp.complex64))
     params = jax.tree.map(lambda x: x + 0.1 * noise(*x.shape, seed=x.size), params)
     return jax.jit(lambda mixture: ENCODER.apply(params, mixture))
 
@@ -61,8 +61,9 @@ def test_at_first_the_model_is_a_split():
     """A dense layer per slot, which is what a network with an output per source has."""
     slots_module, decoder = GatedPooling(slots=2, slot_size=8), MaskDecoder()
     frames = features(3, 10, 5)
-    slots, _ = slots_module.init_with_output(jax.random.key(0), frames)
-    masks, params = decoder.init_with_output(jax.random.key(1), slots.slots, (6, 10), frames)
+    slots, _ = jax.jit(slots_module.init_with_output)(jax.random.key(0), frames)
+    init = jax.jit(decoder.init_with_output, static_argnums=2)
+    masks, params = init(jax.random.key(1), slots.slots, (6, 10), frames)
     assert masks.values.shape == (3, 2, 6, 10)
     hidden, output = (np.asarray(params["params"][x]["kernel"]) for x in ("hidden", "output"))
     grid = np.asarray(frames.grid[:, 0])

@@ -12,6 +12,7 @@ MODULE = QueryTransformer(
 )  # fmt: skip
 STRIDE = 4  # frames of a column of the grid
 GRID = jax.random.normal(jax.random.key(1), (2, 4, 6, 5))
+APPLY = jax.jit(MODULE.apply)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def features(grid, first=0):
 
 
 def slots_of(params, grid, queries=None, first=0):
-    return MODULE.apply(params, features(grid, first), queries)
+    return APPLY(params, features(grid, first), queries)
 
 
 def test_outputs_by_name(params):
@@ -77,7 +78,7 @@ def test_attention_equals_definition():
     module = Attention(width=6, heads=2)
     queries = jax.random.normal(jax.random.key(0), (1, 3, 5))
     memory = jax.random.normal(jax.random.key(1), (1, 4, 7))
-    params = module.init(jax.random.key(2), queries, memory)["params"]
+    params = jax.jit(module.init)(jax.random.key(2), queries, memory)["params"]
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
     expected = np.broadcast_to(p["out"]["bias"], (3, 5)).copy()
     for head in range(2):
@@ -86,5 +87,5 @@ def test_attention_equals_definition():
                    (("query", queries), ("key", memory), ("value", memory)))  # fmt: skip
         weights = np.exp(q @ k.T / np.sqrt(3))
         expected += (weights / weights.sum(1, keepdims=True)) @ v @ p["out"]["kernel"][head]
-    output, _ = module.apply({"params": params}, queries, memory)
+    output, _ = jax.jit(module.apply)({"params": params}, queries, memory)
     np.testing.assert_allclose(output[0], expected, atol=1e-5)

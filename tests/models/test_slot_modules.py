@@ -109,8 +109,8 @@ def test_slot_attention_is_the_published_algorithm():
         frequency_octaves=1, time_octaves=1,
     )  # fmt: skip
     features = Features(jax.random.normal(jax.random.key(0), (1, 2, 6, 3)), centres(6), {})
-    params = module.init(jax.random.key(1), features)
-    found = module.apply(params, features)
+    params = jax.jit(module.init)(jax.random.key(1), features)
+    found = jax.jit(module.apply)(params, features)
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params["params"])
 
     def norm(x, scale):

@@ -19,9 +19,11 @@ from tests.runs import new_state
 FRONT_END = FrontEnd(STFT(32, 16), 0.3)
 MIXTURES, SOURCES, SIZE = 4, 3, 6
 
+divided = jax.jit(with_other_partners)
+
 
 def noise(*shape, seed=0):
-    return jax.random.normal(jax.random.key(seed), shape)
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
 
 
 def scene(present=True):
@@ -31,6 +33,7 @@ def scene(present=True):
     return Batch(mixture, sources, present)
 
 
+@jax.jit
 def loss(batch, slots, order):
     """Of slots that hold the sources in some order."""
     waveforms = jnp.take_along_axis(batch.sources, jnp.argsort(order, axis=1)[..., None], axis=1)
@@ -38,6 +41,9 @@ def loss(batch, slots, order):
     slots = jnp.take_along_axis(slots, jnp.argsort(order, axis=1)[..., None], axis=1)
     estimates = Estimates(waveforms, magnitudes, magnitudes, slots, {})
     return objectives.build({"speaker_contrast": {}}, FRONT_END, matching.assign)(estimates, batch)
+
+
+slope = jax.jit(jax.grad(lambda slots, batch, order: loss(batch, slots, order).sum()))
 
 
 def orders():
@@ -53,7 +59,7 @@ def moved(voices, rows):
 
 def test_every_voice_is_heard_twice_with_other_partners():
     batch = scene()
-    other = with_other_partners(batch)
+    other = divided(batch)
     assert other.sources.shape == (2 * MIXTURES, SOURCES, 32)
     np.testing.assert_array_equal(other.sources[:MIXTURES], batch.sources[..., :32])
     heard = moved(np.asarray(batch.sources[..., 32:64]), 1)
@@ -72,13 +78,13 @@ def test_every_voice_is_heard_twice_with_other_partners():
 def test_who_pauses_for_a_half_is_not_there():
     batch = scene()
     sources = batch.sources.at[1, 2, :32].set(0.0)
-    other = with_other_partners(Batch(batch.mixture, sources, batch.present))
+    other = divided(Batch(batch.mixture, sources, batch.present))
     assert not other.present[1, 2]
     assert other.present.sum() == 2 * MIXTURES * SOURCES - 1
 
 
 def test_slots_that_know_the_voice_cost_nothing_and_others_a_guess():
-    batch = with_other_partners(scene())
+    batch = divided(scene())
     voices = 9 * np.eye(MIXTURES * SOURCES).reshape(MIXTURES, SOURCES, -1)
     known = jnp.concatenate([voices, moved(voices, 1)]).astype(jnp.float32)
     assert np.all(loss(batch, known, orders()) < 0.01)
@@ -88,7 +94,7 @@ def test_slots_that_know_the_voice_cost_nothing_and_others_a_guess():
 
 def test_it_is_the_cross_entropy_of_cosines():
     """Written out in numpy, voice by voice."""
-    batch, order = with_other_partners(scene()), jnp.tile(jnp.arange(SOURCES), (2 * MIXTURES, 1))
+    batch, order = divided(scene()), jnp.tile(jnp.arange(SOURCES), (2 * MIXTURES, 1))
     slots = noise(2 * MIXTURES, SOURCES, SIZE, seed=2)
     found = loss(batch, slots, order)
     centred = np.asarray(slots) - np.asarray(slots).mean(axis=0)
@@ -114,7 +120,7 @@ def test_voices_that_are_not_there_change_nothing():
     """Neither as a place to be found at, nor by what is in their slots; gradients are finite."""
     present = np.ones((MIXTURES, SOURCES), bool)
     present[:, 2] = present[0, 0] = False
-    batch, order = with_other_partners(scene(present)), orders()
+    batch, order = divided(scene(present)), orders()
     slots = noise(2 * MIXTURES, SOURCES, SIZE, seed=2)
     found = loss(batch, slots, order)
     absent = ~np.asarray(batch.present)
@@ -122,8 +128,8 @@ def test_voices_that_are_not_there_change_nothing():
         found, loss(batch, jnp.where(absent[..., None], 7.0, slots), order), rtol=1e-5
     )
     for nobody in (present, np.zeros_like(present)):
-        batch = with_other_partners(scene(nobody))
-        gradient = jax.grad(lambda x, b=batch: loss(b, x, order).sum())(slots)
+        batch = divided(scene(nobody))
+        gradient = slope(slots, batch, order)
         assert np.isfinite(gradient).all()
     assert not np.any(loss(batch, slots, order))
 
@@ -152,7 +158,7 @@ def test_a_training_is_on_two_crops_in_a_row(config):
     )
     batch = Batch.of(0.1 * np.asarray(noise(MIXTURES, 2, 1920), np.float32))
     batch = Batch(*map(jnp.asarray, batch))
-    halves = with_other_partners(batch)
+    halves = divided(batch)
     contrast = task.objectives.that_need("partners")
 
     @jax.jit
