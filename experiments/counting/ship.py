@@ -21,7 +21,7 @@ DATA = (
     "that of the model compact, whose last training it goes on from: LibriSpeech train-clean, 241 "
     "speakers, 4.45 h; speechocean762, 250 speakers, 5.68 h; 0 to 3 people mixed anew in every "
     "step, with pauses, and white, pink and humming noise 10 to 40 dB below them; in the later "
-    "trainings up to 15 % faster or slower"
+    "trainings up to 15 % faster or slower; in the last one fewer at a time"
 )
 
 

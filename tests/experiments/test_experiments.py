@@ -148,6 +148,17 @@ def test_a_next_step_is_trained_and_scored(written, monkeypatch, tmp_path_factor
     assert np.isfinite(result["scores"]["si_snri"])
 
 
+def test_steps_of_variants_take_turns(monkeypatch, capsys):
+    benchmark = load("next_steps", "step_time")
+    monkeypatch.setattr(benchmark, "make_config", lambda *_: complete(get_config()))
+    monkeypatch.setattr(sys, "argv", ["step_time.py", "transformer", "mixit", "--rounds=1"])
+    with jax.numpy_dtype_promotion("standard"):  # optimisers of optax promote types
+        benchmark.main()
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"transformer: \d+\.\d{3} s a step, 1.00 .* of transformer", first)
+    assert re.match(r"mixit: \d+\.\d{3} s a step, \d+\.\d\d ", second)
+
+
 def test_more_slots_than_voices(written, tmp_path_factory):
     workdir, config = tmp_path_factory.mktemp("run"), get_config()
     sizes = {name: config.model.slot_module[name] for name in ("slot_size", "width", "mlp")}
