@@ -19,7 +19,7 @@ from audioslots_jax.audio.chunks import (
     nothing,
     reorder,
     spectral_difference,
-)  # fmt: skip
+)
 from audioslots_jax.audio.spectrogram import POWER, compress
 from audioslots_jax.audio.stft import STFT
 

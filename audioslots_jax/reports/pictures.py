@@ -41,7 +41,7 @@ def draw(
                 for place, (name, values) in enumerate(shown.items())
             ]
         for name, spectrogram, row, place, cell in cells:
-            # A layout by Matplotlib would take as long as hundreds of steps of a small training.
+            # In a place of our own: a layout by Matplotlib takes longer than all of the drawing.
             x, y = left + place * CELL_INCHES[0], height - (row + 1) * CELL_INCHES[1]
             size = (cell - GAP_INCHES) / width, (CELL_INCHES[1] - GAP_INCHES) / height
             axis = figure.add_axes((x / width, y / height, *size))
