@@ -99,11 +99,13 @@ def alone(voices: Sequence[Heard]) -> str:
         rows.append([10 * np.log10(snr), 10 * np.log10(max(other, floor)), sum(said >= PRESENT)])
     snr, other, found = np.array(rows).T
     both = np.mean((snr >= CLEAN_DB) & (other <= -CLEAN_DB))
+    clean = sum(snr[found == 1] >= CLEAN_DB)
     return (
         f"{len(rows)} voices alone: one slot is counted in {100 * np.mean(found == 1):.0f} %; the "
         f"strongest has {snr.mean():.1f} dB SI-SNR (at least {snr.min():.1f}), the next one "
         f"{other.mean():.1f} dB of the recording's energy (at most {other.max():.1f}); "
-        f"{CLEAN_DB:.0f} dB or better are both of {100 * both:.0f} %."
+        f"{CLEAN_DB:.0f} dB or better are both of {100 * both:.0f} %, and the strongest of {clean} "
+        f"of the {sum(found == 1)} whose number is right."
     )
 
 
