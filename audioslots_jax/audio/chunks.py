@@ -88,8 +88,8 @@ class Chunk(NamedTuple):
     embeddings: Float[Array, "slot embedding"]
 
 
-def nothing(*shape: int) -> Float[Array, "..."]:
-    """Returns zeros for a recording to start with; made by NumPy, they need no program of XLA."""
+def zeros(*shape: int) -> Float[Array, "..."]:
+    """Returns zeros of a shape; made by NumPy, so that XLA compiles no program for them."""
     return jnp.asarray(np.zeros(shape, np.float32))
 
 

@@ -16,9 +16,9 @@ from audioslots_jax import matching
 from audioslots_jax.audio.chunks import (
     cosine_similarity,
     fade,
-    nothing,
     reorder,
     spectral_difference,
+    zeros,
 )
 from audioslots_jax.audio.spectrogram import POWER, compress
 from audioslots_jax.audio.stft import STFT
@@ -51,8 +51,8 @@ class Streams(NamedTuple):
 
 def start(slots: int, length: int, embedding: int, stft: STFT) -> Streams:
     """Returns streams that nothing has been added to, for chunks of ``length`` samples."""
-    spectra, embeddings = nothing(slots, stft.bins), nothing(slots, embedding)
-    return Streams(nothing(slots, length), nothing(length), spectra, embeddings, nothing(slots))
+    spectra, embeddings = zeros(slots, stft.bins), zeros(slots, embedding)
+    return Streams(zeros(slots, length), zeros(length), spectra, embeddings, zeros(slots))
 
 
 def follow(

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
 from audioslots_jax.audio import streams
-from audioslots_jax.audio.chunks import Chunk, continue_order, nothing, order_like, reorder
+from audioslots_jax.audio.chunks import Chunk, continue_order, order_like, reorder, zeros
 from audioslots_jax.inference.gain import Gain
 from audioslots_jax.inference.presence import Presences
 from audioslots_jax.inference.trace import Trace
@@ -93,7 +93,7 @@ class ChunkProcessor:
             first, order, self._streams = _follow(self._streams, *made, self._hop, stft)
             return first, order
         if self._previous is None:
-            self._previous = Chunk(*(nothing(*x.shape[1:]) for x in made[:2]))
+            self._previous = Chunk(*(zeros(*x.shape[1:]) for x in made[:2]))
         first, order, self._previous = _continue_order(
             self._previous, made.estimates, made.embeddings, self._hop, stft
         )

@@ -72,8 +72,8 @@ def two_dimensions(
 ) -> tuple[Float[np.ndarray, "point 2"], float]:
     """Returns the first two principal components, and their share of the variance.
 
-    By the eigenvectors of their scatter: to import a library that has the rest of it takes longer
-    than a small network on all of the page's mixtures.
+    They are the eigenvectors of the scatter matrix. To import scikit-learn for them takes 2 of the
+    20 CPU seconds of a small run's page.
     """
     centred = np.asarray(points, np.float64)
     centred = centred - centred.mean(axis=0)
