@@ -24,6 +24,7 @@ STEPS = 60
 TABLE = 6  # lines that a training ends with, before the one that names its page
 LONG = [f"--config.train.steps={STEPS}", "--config.train.checkpoint_every=7"]
 LONG += ["--config.train.eval_every=20", "--config.train.log_every=9"]
+UNSEEN = [*LONG, "--config.eval.examples=0"]  # without pictures, sounds and a page
 LONG += ["--config.eval.examples=1"]
 
 # In place of that of a config, to be compiled in seconds; without a page.
@@ -164,7 +165,7 @@ def test_kill_9_at_random_moments_changes_no_bit(bare, uninterrupted, tmp_path):
 
 def test_sigterm_saves_and_the_same_command_continues(bare, uninterrupted, tmp_path):
     process = subprocess.Popen(
-        command(tmp_path, *LONG), cwd=ROOT, env=bare,
+        command(tmp_path, *UNSEEN), cwd=ROOT, env=bare,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
@@ -176,7 +177,7 @@ def test_sigterm_saves_and_the_same_command_continues(bare, uninterrupted, tmp_p
     stopped = int(re.search(r"stopped by SIGTERM; step (\d+) is saved", stderr)[1])
     assert last_checkpoint(tmp_path) == stopped
     assert "Traceback" not in stderr
-    result = run(bare, tmp_path, *LONG)
+    result = run(bare, tmp_path, *UNSEEN)
     assert f"continuing after step {stopped}" in result.stdout
     metrics = "metrics.jsonl"
     assert (tmp_path / metrics).read_bytes() == (uninterrupted[0] / metrics).read_bytes()
