@@ -66,6 +66,7 @@ def get_config(variations: str = "") -> ConfigDict:
         {
             "slots": 2,
             "presence": False,  # of sources in slots, as probabilities
+            "mute": False,  # slots, as far as they are said to hold no source
             "encoder": {
                 "name": "frames",
                 "width": 192,
@@ -138,7 +139,7 @@ def get_config(variations: str = "") -> ConfigDict:
     if "count" in chosen:
         config.data.update(sources=3, absent=1 / 3, pauses=0.3)
         config.data.update(noise="white,pink,hum", noise_low_db=10.0, noise_high_db=40.0)
-        config.model.update(slots=3, presence=True)
+        config.model.update(slots=3, presence=True, mute=True)
         config.model.decoder.adds_up = False  # noise belongs to no slot
         if chosen & {"base", "large"}:
             # As many units for each slot as the two have.

@@ -71,6 +71,7 @@ def get_config(variations: str = "") -> ConfigDict:
         {
             "slots": 1 if autoencoder else 2,
             "presence": False,  # of sources in slots, as probabilities
+            "mute": False,  # slots, as far as they are said to hold no source
             "encoder": {
                 "name": "resnet",
                 "blocks": (3, 4, 6, 3),

@@ -64,6 +64,7 @@ def get_config(variations: str = "") -> ConfigDict:
         {
             "slots": 2,
             "presence": False,  # of sources in slots, as probabilities
+            "mute": False,  # slots, as far as they are said to hold no source
             "encoder": {
                 "name": "resnet",
                 "blocks": (1, 1, 1, 1),
@@ -129,6 +130,7 @@ def get_config(variations: str = "") -> ConfigDict:
             {
                 "slots": 2,
                 "presence": False,  # of sources in slots, as probabilities
+                "mute": False,  # slots, as far as they are said to hold no source
                 "encoder": {
                     "name": "frames",
                     "width": 128,

@@ -27,7 +27,8 @@ def build(
     """Returns the model of a config.
 
     Args:
-      config: ``slots``, ``presence`` and, for each of `PARTS`, a ``name`` and the part's fields.
+      config: ``slots``, ``presence``, ``mute`` and, for each of `PARTS`, a ``name`` and the part's
+        fields.
       crop_frames: frames of a training crop.
       dtype: of activations and products; parameters are float32 in any case.
       remat_decoder: compute the decoder's activations again on the way back, not keep them.
@@ -40,7 +41,8 @@ def build(
         name: fields.make(kinds, config[name], f"model.{name}", **given)
         for name, kinds in PARTS.items()
     }
-    return AudioSlots(**parts, presence=Presence() if config.get("presence", False) else None)
+    presence = Presence() if config.get("presence", False) else None
+    return AudioSlots(**parts, presence=presence, mute=config.get("mute", False))
 
 
 __all__ = [

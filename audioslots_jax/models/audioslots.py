@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 from jaxtyping import Array, Complex, Float, Key
 
 from audioslots_jax.models.interface import Features, Magnitudes, Masks, Slots
@@ -31,12 +32,14 @@ class AudioSlots(nn.Module):
       encoder, slot_module, decoder: see `audioslots_jax.models.interface`.
       presence: from slots to logits of their probability to hold a source, if it is asked for;
         they are named ``"presence"``.
+      mute: whether what a slot paints is multiplied by that probability.
     """
 
     encoder: nn.Module
     slot_module: nn.Module
     decoder: nn.Module
     presence: nn.Module | None = None
+    mute: bool = False
 
     def __call__(
         self,
@@ -59,7 +62,10 @@ class AudioSlots(nn.Module):
         if slots.passed is not None:
             named["passed"] = slots.passed
         if self.presence is not None:
-            named["presence"] = self.presence(slots.slots)
+            logits = named["presence"] = self.presence(slots.slots)
+            if self.mute:
+                heard = jax.nn.sigmoid(logits)[:, :, None, None].astype(decoded.values.dtype)
+                decoded = decoded._replace(values=heard * decoded.values)
         return Outputs(slots.slots, decoded, named)
 
     def decode(

@@ -175,7 +175,7 @@ def complete(config: ConfigDict) -> ConfigDict:
         **{name: fields.defaults(kind) for name, kind in SECTIONS.items()},
         "data": part(DATA_SETS, "data", given.get("data", {}), "kind", "voices"),
         "optimizer": part(OPTIMIZERS, "optimizer", given.get("optimizer", {}), "name", "adam"),
-        "model": {"slots": 2, "presence": False}
+        "model": {"slots": 2, "presence": False, "mute": False}
         | {
             name: part(models.PARTS[name], f"model.{name}", model.get(name, {}), "name", default)
             for name, default in MODEL.items()
@@ -212,10 +212,16 @@ def check(config: ConfigDict, devices: int = 1) -> None:
         fields.make_section(kind, config[name], name)
     data, train, slots = data_sets.make(config.data), config.train, config.model.slots
     optimizers.build(config)
-    names = {"slots", "presence", *MODEL}
+    names = {"slots", "presence", "mute", *MODEL}
     require(set(config.model) == names, "model", sorted(config.model), f"has {sorted(names)}")
-    problem = fields.mismatch(config.model.presence, bool)
-    require(not problem, "model.presence", config.model.presence, problem)
+    for name in ("presence", "mute"):
+        problem = fields.mismatch(config.model[name], bool)
+        require(not problem, f"model.{name}", config.model[name], problem)
+    able = config.model.presence and not config.model.decoder.get("adds_up", False)
+    require(
+        able or not config.model.mute, "model.mute", config.model.mute,
+        "must be False without model.presence, and with model.decoder.adds_up",
+    )  # fmt: skip
     require(
         isinstance(slots, int) and (slots == 1 or slots >= data.sources), "model.slots", slots,
         f"must be at least data.sources ({data.sources}), or 1 for the autoencoder",

@@ -1,5 +1,7 @@
 """Mixtures whose number of sources varies: silence in slots that are left, and who says so."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,6 +95,22 @@ def test_a_model_says_what_is_in_its_slots(task):
     config = voices.get_config("mask")
     shapes = jax.eval_shape(lambda: separators.build(config, 960).init(jax.random.key(0), 960))
     assert "presence" not in shapes["params"]
+
+
+def test_a_muted_slot_is_heard_as_far_as_it_is_said_to_hold_a_source(task):
+    task, params = task
+    params = jax.tree.map(lambda x: x, params)
+    said = params["params"]["presence"]["logit"]
+    said["kernel"] = jax.random.normal(jax.random.key(3), said["kernel"].shape)
+    muted = task.separator.model.clone(mute=True)
+    muted = dataclasses.replace(task.separator, model=muted)
+    open_, quiet = (jax.jit(made)(params, noise(2, 960)) for made in (task.separator, muted))
+    np.testing.assert_array_equal(open_.named["presence"], quiet.named["presence"])
+    heard = 1 / (1 + np.exp(-open_.named["presence"]))
+    assert np.ptp(heard) > 0.1
+    np.testing.assert_allclose(
+        quiet.waveforms, heard[..., None] * open_.waveforms, rtol=1e-3, atol=1e-6
+    )
 
 
 def test_any_number_of_sources_has_a_finite_gradient(task):

@@ -35,6 +35,7 @@ IMPOSSIBLE = {
     "eval.chunk_seconds": (0.01, "at least 0.1, or 0 for"),
     "eval.overlap": (1.0, "above 0 and below 1"),
     "model.slots": (0, "at least data.sources"),
+    "model.mute": (True, "be False without model.presence"),
     "model.encoder.name": ("vgg", "one of resnet"),
     "model.encoder.groups": (3, "divide every width"),
     "model.encoder.widths": ((8, 8), "as long as"),
