@@ -72,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Makes one page, in one file that needs no network, about runs of main.py or "
         "about recordings. Of a RUN: learning curves, held-out mixtures to hear and see, where the "
         "slots look, and where the model fails. Several are compared. Of a RECORDING: what every "
-        "RUN, or else the package's model that counts, takes it apart to.",
+        "RUN, or else the package's model that counts, takes it apart to; of the RUNs themselves "
+        "there are the learning curves alone then.",
     )
     add = lens.add_argument
     which = "a run's folder; a recording, and with it also the package's models, compact or count"

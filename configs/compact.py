@@ -51,7 +51,7 @@ def get_config(variations: str = "") -> ConfigDict:
             "sources": 2,
             "absent": 0.0,  # probability that a source is not there
             "pauses": 0.0,  # that one is heard in a part of the crop alone
-            "noise": "",  # of white,pink,hum,babble,recorded
+            "noise": "",  # of white,pink,hum,chords,babble,recorded
             "noise_root": "",  # a folder of recorded noise
             "noise_low_db": 0.0,
             "noise_high_db": 20.0,
@@ -138,7 +138,7 @@ def get_config(variations: str = "") -> ConfigDict:
         config.train.eval_every = 5000
     if "count" in chosen:
         config.data.update(sources=3, absent=1 / 3, pauses=0.3)
-        config.data.update(noise="white,pink,hum", noise_low_db=10.0, noise_high_db=40.0)
+        config.data.update(noise="white,pink,hum,chords", noise_low_db=10.0, noise_high_db=40.0)
         config.model.update(slots=3, presence=True, mute=True)
         config.model.decoder.adds_up = False  # noise belongs to no slot
         if chosen & {"base", "large"}:

@@ -18,12 +18,18 @@ from audioslots_jax.data.recordings import Recording
 FADE_SECONDS = 0.01  # in which a voice begins or ends
 SHORTEST = 0.25  # of a crop: the least that a voice that pauses is heard
 LEAST_LEFT = 0.1  # of a voice's RMS that a pause has to leave
+BETWEEN = 0.3  # probability that a voice that pauses is heard before and after
 HUM_HZ = (50.0, 60.0)
 BABBLE = 3  # examples that make it
 RECORDED = "recorded"
 BEYOND = 2**20  # rows of a batch
-# Noise without a voice to be louder or softer than: RMS re full scale.
-LEVEL_DB = -30.0
+# The loudest noise without a voice: RMS re full scale. Recordings are brought to one level before a
+# model hears them, so noise alone may be as loud as voices are.
+LEVEL_DB = -26.0
+NOTES, OVERTONES = 4, 8  # of a chord, at most
+LOWEST_HZ, OCTAVES = 55.0, 4.0  # of its root
+CHORD_SECONDS = (0.2, 2.0)
+STEADY = 0.3  # probability that one chord is all that is heard
 
 Noise = Callable[[int, int, np.random.Generator], Float[np.ndarray, " sample"]]
 
@@ -34,11 +40,12 @@ class SceneFields:
 
     Attributes:
       absent: probability that a source is not there at all.
-      pauses: probability that a source that is there is heard in a part of the crop alone.
+      pauses: probability that a source that is there begins late, ends early or pauses.
       noise: kinds of noise, divided by commas, of which each mixture gets one: white, pink, hum,
-        babble (of other sources) or recorded (in ``noise_root``); none where it is empty.
+        chords, babble (of other sources) or recorded (in ``noise_root``); none where it is empty.
       noise_root: a folder of recordings of noise, or a store that was made of one.
-      noise_low_db, noise_high_db: range of the level of the sources together over the noise's.
+      noise_low_db, noise_high_db: range of the level of the sources together over the noise's;
+        where there are none, that much of a range below a fixed level is the noise's.
     """
 
     absent: float = 0.0
@@ -122,9 +129,16 @@ class Scenes:
         present = np.greater_equal(random.uniform(size=count), self.fields.absent)
         paused = np.less(random.uniform(size=count), self.fields.pauses)
         bounds = random.uniform(size=(count, 2))
+        drawn = random_generator("pause", seed, step, row).uniform(size=count)
+        between = np.less(drawn, BETWEEN)
         for number in np.flatnonzero(paused):
             first, second = map(float, bounds[number])
-            part = sources[number] * activity(samples, first, second, self.sample_rate)
+            if between[number]:
+                shorter = first * (1 - 2 * SHORTEST) / (1 - SHORTEST)  # of silence
+                heard = 1 - activity(samples, shorter, second, self.sample_rate)
+            else:
+                heard = activity(samples, first, second, self.sample_rate)
+            part = sources[number] * heard
             # What is left may be a pause already; then the voice does not make another.
             if rms(part) > LEAST_LEFT * rms(sources[number]):
                 sources[number] = part
@@ -154,8 +168,9 @@ class Scenes:
             noise = crop_noise(self.recorded, len(voices), self.sample_rate, random)
         else:
             noise = NOISES[kind](len(voices), self.sample_rate, random)
-        level = rms(voices) or decibels(LEVEL_DB)
-        scaled: np.ndarray = noise * level * decibels(-above) / max(rms(noise), 1e-12)
+        loudest = decibels(LEVEL_DB + self.fields.noise_low_db)
+        level = (rms(voices) or loudest) * decibels(-above)
+        scaled: np.ndarray = noise * level / max(rms(noise), 1e-12)
         return scaled.astype(np.float32)
 
 
@@ -204,4 +219,29 @@ def hum(
     return made
 
 
-NOISES: Mapping[str, Noise] = {"white": white, "pink": pink, "hum": hum}
+def chords(
+    samples: int, sample_rate: int, random: np.random.Generator
+) -> Float[np.ndarray, " sample"]:
+    """Returns tones as in music, some at once: one chord that lasts, or one after the other."""
+    made, begin = np.zeros(samples), 0
+    steady = random.uniform() < STEADY
+    while begin < samples:
+        count = samples if steady else round(random.uniform(*CHORD_SECONDS) * sample_rate)
+        seconds = np.arange(min(count, samples - begin)) / sample_rate
+        root = LOWEST_HZ * 2 ** random.uniform(0, OCTAVES)
+        semitones = random.integers(0, 25, size=random.integers(1, NOTES + 1))
+        numbers = np.arange(1, random.integers(1, OVERTONES + 1) + 1)
+        strengths = numbers ** -random.uniform(0.5, 2.0)
+        hertz = (root * 2 ** (semitones / 12))[:, None] * numbers
+        phases = random.uniform(0, 2 * np.pi, size=hertz.shape)
+        waves = np.sin(2 * np.pi * hertz[..., None] * seconds + phases[..., None])
+        heard = strengths * (hertz < sample_rate / 2)
+        fade = np.minimum(seconds, seconds[::-1]) / FADE_SECONDS
+        made[begin : begin + len(seconds)] = np.minimum(fade, 1) * np.einsum(
+            "no,nos->s", heard, waves
+        )
+        begin += len(seconds)
+    return made
+
+
+NOISES: Mapping[str, Noise] = {"white": white, "pink": pink, "hum": hum, "chords": chords}

@@ -3,6 +3,8 @@
 import importlib.util
 from typing import Any
 
+from audioslots_jax.progress import waiting
+
 
 def has_tensorflow() -> bool:
     """Returns whether TensorFlow is installed; finding out does not import it."""
@@ -14,7 +16,8 @@ def import_tensorflow() -> Any:
 
     Only who uses TensorFlow first can hide them: nothing that uses it may be imported before.
     """
-    import tensorflow
+    with waiting("loading TensorFlow"):
+        import tensorflow
 
     tensorflow.config.set_visible_devices([], "GPU")
     return tensorflow

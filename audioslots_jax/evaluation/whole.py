@@ -69,7 +69,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> Summary:
     for number, whole in enumerate(progress(mixtures, desc="evaluating", unit="mixture")):
         estimates, held = _separate(separator, whole)
         if separator.counts:
-            counted.append(counts.count(whole, estimates[held]))
+            counted.append(counts.count(whole, estimates, held))
         if len(whole.sources) >= FEWEST:
             rows.append((whole.name, score(whole, estimates, crop)))
             scored.append(number)

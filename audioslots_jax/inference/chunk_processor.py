@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Float32, Int
 
 from audioslots_jax.audio import streams
 from audioslots_jax.audio.chunks import Chunk, continue_order, order_like, reorder, zeros
+from audioslots_jax.compilation import announced
 from audioslots_jax.inference.gain import Gain
 from audioslots_jax.inference.presence import Presences
 from audioslots_jax.inference.trace import Trace
@@ -110,6 +111,7 @@ class ChunkProcessor:
         return made
 
 
+@functools.partial(announced, what="compiling the network")
 @functools.partial(jax.jit, static_argnums=0)
 def estimate(
     separator: Separator,

@@ -19,11 +19,13 @@ from audioslots_jax.lens.images import (
     spectrogram,
     strip,
 )
-from audioslots_jax.lens.sounds import common_gain, mp3
+from audioslots_jax.lens.sounds import common_gain, level, mp3
+from audioslots_jax.progress import PATIENCE, progress
 
 KEYS = 10  # of digits
 COLUMNS = 2000  # of a strip
 NAMED = 8  # moments that are given in words
+LONG = 60.0  # seconds of a mixture that takes a while to draw
 
 
 class Track(NamedTuple):
@@ -73,6 +75,9 @@ def card(
     whole = power(mixture, sample_rate)
     loudest = float(whole.max())
     keys = iter([*map(str, range(KEYS))])
+    tracks = 1 + len(sources) + sum(len(apart.slots) for apart in models)
+    seconds = len(mixture) / sample_rate
+    compression = level(tracks * seconds)
 
     def track(label: str, samples: np.ndarray, *, shared: bool = False) -> Track:
         own = power(samples, sample_rate)
@@ -80,21 +85,24 @@ def card(
         if shared:
             alt = f"Mask of {label}: its share of the mixture over time and frequency"
             pictures.append(("mask: its share of the mixture", share(own, whole, loudest, alt)))
-        return Track(label, next(keys, ""), mp3(samples, sample_rate, gain), pictures)
+        audio = mp3(samples, sample_rate, gain, compression)
+        bar.update()
+        return Track(label, next(keys, ""), audio, pictures)
 
-    rows = [[track("mixture", mixture)]]
-    most = max([len(sources), *(len(apart.slots) for apart in models)])
-    for number in range(most):
-        row = []
-        if number < len(sources):
-            who = f": speaker {names[number]}" if number < len(names) else ""
-            row.append(track(f"truth {number + 1}{who}", sources[number]))
-        for apart in models:
-            if number < len(apart.slots):
-                label = _slot_label(apart, number)
-                row.append(track(label, apart.estimates[number], shared=True))
-        rows.append(row)
-    seconds = len(mixture) / sample_rate
+    delay = 0 if seconds > LONG else PATIENCE  # in which a track of a long one is not yet done
+    with progress(total=tracks, desc="drawing", unit="sound", leave=False, delay=delay) as bar:
+        rows = [[track("mixture", mixture)]]
+        most = max([len(sources), *(len(apart.slots) for apart in models)])
+        for number in range(most):
+            row = []
+            if number < len(sources):
+                who = f": speaker {names[number]}" if number < len(names) else ""
+                row.append(track(f"truth {number + 1}{who}", sources[number]))
+            for apart in models:
+                if number < len(apart.slots):
+                    label = _slot_label(apart, number)
+                    row.append(track(label, apart.estimates[number], shared=True))
+            rows.append(row)
     strips = [one for apart in models for one in _strips(apart, seconds)]
     known = [*facts, *(fact for apart in models for fact in _facts(apart))]
     return Card(title, known, seconds, sample_rate / 2000, rows, strips)
@@ -119,7 +127,9 @@ def _facts(apart: Apart) -> list[str]:
         )
     if apart.probabilities is not None:
         used = sum(probability >= PRESENT for probability in apart.probabilities)
-        facts.append(f"{model}says that {used} of {len(apart.slots)} slots hold a voice")
+        slots = apart.joined.order.shape[1]
+        who = apart.model or "The model"
+        facts.append(f"{who} says that {used} of {slots} slots hold a voice")
     return facts
 
 

@@ -55,7 +55,7 @@ def over_time(joined: Joined, slots: Sequence[int], names: Sequence[str]) -> Sec
     if points.shape[0] * points.shape[1] < FEWEST:
         return None
     flat, share = two_dimensions(points.reshape(-1, points.shape[-1]))
-    colours = [PALETTE[i % len(PALETTE)] for i in range(len(slots))]
+    colours = [PALETTE[slot % len(PALETTE)] for slot in slots]
     text = (
         f"Every point is a slot in one of {len(points)} chunks, in the two directions in which "
         f"they differ most ({100 * share:.0f} % of the variance). Voices that stay apart are "

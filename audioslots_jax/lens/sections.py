@@ -144,7 +144,20 @@ def counting(crops: Crops) -> Section | None:
     table = np.zeros((most + 1, most + 1), int)
     np.add.at(table, (true, np.array(crops.counted)), 1)
     right = np.trace(table) / len(true)
-    rows = [[f"{number} voices", *map(str, row)] for number, row in enumerate(table)]
-    header = ["truth", *(f"{number} found" for number in range(most + 1))]
+    rows = [
+        [f"{number} voices", *map(str, row), _where_right(crops, number)]
+        for number, row in enumerate(table)
+    ]
+    header = ["truth", *(f"{number} found" for number in range(most + 1)), "SI-SNRi where right"]
     text = f"In {100 * right:.0f} % of {len(true)} held-out crops the number of voices is right."
     return Section("How many voices", [text], tables=[Table("Held-out crops", header, rows)])
+
+
+def _where_right(crops: Crops, number: int) -> str:
+    """Returns the mean SI-SNRi of crops of so many voices whose number was found, if they have one.
+
+    One voice alone has nothing to be improved.
+    """
+    right = (crops.present.sum(axis=1) == number) & (np.array(crops.counted) == number)
+    scores = crops.si_snri[right & np.isfinite(crops.si_snri)] if number > 1 else np.array([])
+    return f"{scores.mean():.2f} dB" if len(scores) else ""

@@ -217,10 +217,11 @@ def check(config: ConfigDict, devices: int = 1) -> None:
     for name in ("presence", "mute"):
         problem = fields.mismatch(config.model[name], bool)
         require(not problem, f"model.{name}", config.model[name], problem)
-    able = config.model.presence and not config.model.decoder.get("adds_up", False)
+    able = config.model.presence and not config.model.decoder.get("adds_up", True)
     require(
         able or not config.model.mute, "model.mute", config.model.mute,
-        "must be False without model.presence, and with model.decoder.adds_up",
+        "must be False without model.presence, and where estimates add up to the mixture: it needs "
+        "a decoder of masks with adds_up=False",
     )  # fmt: skip
     require(
         isinstance(slots, int) and (slots == 1 or slots >= data.sources), "model.slots", slots,

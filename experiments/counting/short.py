@@ -19,7 +19,7 @@ from audioslots_jax.evaluation import counts
 from audioslots_jax.inference import RecordingSeparator, packaged
 from audioslots_jax.inference.presence import PRESENT
 from experiments.counting.odd import Heard
-from experiments.counting.speech import counted, dev_mixtures
+from experiments.counting.speech import counted, dev_mixtures, most_probable
 
 SECONDS, RATES, NOISES = (0.5, 1, 2), (8000, 16_000, 44_100), 4
 
@@ -73,7 +73,7 @@ def row(
     for model in (counting, two):
         made = [(whole, *hear(model, whole.mixture, rate)) for whole in pairs]
         values = [
-            counts.count(whole, slots[np.argsort(-p)[:2]]).si_snri for whole, slots, p in made
+            counts.count(whole, slots, most_probable(p, 2)).si_snri for whole, slots, p in made
         ]
         yield f"{np.mean(values):.2f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.2f} dB"
     files = []

@@ -112,15 +112,20 @@ def holding(heard: Heard) -> Bool[np.ndarray, " slot"]:
 def given_number(pairs: Sequence[Heard]) -> dict[str, float]:
     """Returns the scores of two people by the two most probable slots, whatever is counted."""
     values = [
-        counts.count(whole, slots[np.argsort(-said)[:2]]).si_snri for whole, slots, said in pairs
+        counts.count(whole, slots, most_probable(said, 2)).si_snri for whole, slots, said in pairs
     ]
     error = float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
     return {"si_snri_of_2_given_number": float(np.mean(values)), "stderr_of_2_given_number": error}
 
 
+def most_probable(said: np.ndarray, number: int) -> Bool[np.ndarray, " slot"]:
+    """Returns so many slots, those with the highest probabilities."""
+    return np.isin(np.arange(len(said)), np.argsort(-said)[:number])
+
+
 def counted(heard: Heard) -> counts.Counted:
     """Returns the scores of the slots that are said to hold somebody."""
-    return counts.count(heard.whole, heard.slots[heard.said >= PRESENT])
+    return counts.count(heard.whole, heard.slots, heard.said >= PRESENT)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,14 @@ from audioslots_jax import UserError, fields
 from audioslots_jax.data import Voices
 from audioslots_jax.data.batch import RowByRow
 from audioslots_jax.data.level import rms
-from audioslots_jax.data.scenes import SHORTEST, SceneFields, Scenes, activity
+from audioslots_jax.data.scenes import (
+    LEVEL_DB,
+    SHORTEST,
+    SceneFields,
+    Scenes,
+    activity,
+    chords,
+)
 from audioslots_jax.data.voices import VoicesData
 
 RATE, SAMPLES = 8000, 1600
@@ -47,7 +54,7 @@ def test_sources_are_absent_as_often_as_asked_and_the_others_are_the_same(plain)
     np.testing.assert_array_equal(scenes.mixture, scenes.sources.sum(axis=1))
 
 
-def test_voices_that_pause_are_heard_in_one_part(plain):
+def test_voices_begin_late_end_early_or_pause(plain):
     scenes = batch(pauses=0.5)
     assert scenes.present.all()
     heard = np.abs(plain.sources) > 1e-6
@@ -56,6 +63,10 @@ def test_voices_that_pause_are_heard_in_one_part(plain):
     ])  # fmt: skip
     assert 0.35 < np.mean(kept > 0.99) < 0.75
     assert kept.min() > SHORTEST - 0.05
+    silent = np.abs(scenes.sources).reshape(180, 8, -1).max(axis=2) == 0  # by eighths of a crop
+    assert silent[:, 0].any()
+    assert silent[:, -1].any()
+    assert (silent[:, 3:5].any(axis=1) & ~silent[:, 0] & ~silent[:, -1]).any()
     for first, second in np.random.default_rng(0).uniform(size=(50, 2)):
         level = activity(SAMPLES, first, second, RATE)
         inside = np.flatnonzero(level)
@@ -82,7 +93,7 @@ def test_no_voice_is_lost_by_its_pause():
     assert (scenes.sources[:, :, 0] == 0).any()
 
 
-@pytest.mark.parametrize("kind", ["white", "pink", "hum", "babble"])
+@pytest.mark.parametrize("kind", ["white", "pink", "hum", "chords", "babble"])
 def test_noise_has_the_level_that_is_asked_for_and_is_no_source(plain, kind):
     scenes = batch(noise=kind, noise_low_db=3.0, noise_high_db=9.0)
     np.testing.assert_array_equal(scenes.sources, plain.sources)
@@ -93,14 +104,29 @@ def test_noise_has_the_level_that_is_asked_for_and_is_no_source(plain, kind):
     power = np.square(np.abs(np.fft.rfft(noise))).mean(axis=0)
     low, high = power[1:200].mean(), power[-200:].mean()
     assert {"white": 0.8 < low / high < 1.25, "pink": low / high > 5,
-            "hum": low / high > 1e3, "babble": low / high > 5}[kind]  # fmt: skip
+            "hum": low / high > 1e3, "chords": low / high > 5,
+            "babble": low / high > 5}[kind]  # fmt: skip
 
 
 def test_noise_is_there_without_a_voice():
     scenes = batch(absent=0.9, noise="white")
     empty = ~scenes.present.any(axis=1)
     assert empty.sum() > 20
-    assert np.abs(scenes.mixture[empty]).max(axis=1).min() > 1e-4
+    levels = 20 * np.log10([rms(mixture) for mixture in scenes.mixture[empty]])
+    low, high = SceneFields().noise_low_db, SceneFields().noise_high_db
+    assert levels.max() == pytest.approx(LEVEL_DB, abs=2), "as loud as voices"
+    assert levels.min() == pytest.approx(LEVEL_DB + low - high, abs=2)
+
+
+def test_chords_are_few_tones_at_a_time():
+    """Nearly all of the power of 50 ms lies in few bins, in most moments of any of them."""
+    for seed in range(20):
+        made = chords(4 * RATE, RATE, np.random.default_rng(seed))
+        assert np.isfinite(made).all()
+        frames = made[: len(made) // 800 * 800].reshape(-1, 800) * np.hanning(800)
+        power = np.sort(np.square(np.abs(np.fft.rfft(frames))), axis=1)[:, ::-1]
+        most = power[:, :120].sum(axis=1) / power.sum(axis=1)
+        assert np.median(most) > 0.99
 
 
 @pytest.mark.parametrize(

@@ -195,13 +195,15 @@ def test_levels_and_pitches_of_what_is_not_there_do_not_count():
         held_out.level_differences(sources, present), [20, np.nan], atol=1e-3
     )
     crops = held_out.Crops(
-        np.zeros(2), np.zeros(2), np.array([[200.0, 400, 210], [100, 200, 400]]), present,
+        np.array([3.0, 5.0]), np.zeros(2), np.array([[200.0, 400, 210], [100, 200, 400]]), present,
         np.zeros((2, 3, 4)), [], [2, 2],
     )  # fmt: skip
     np.testing.assert_allclose(crops.distances, [12, np.nan])
     section = sections.counting(crops)
     assert section.text == ["In 50 % of 2 held-out crops the number of voices is right."]
-    assert [row[1:] for row in section.tables[0].rows][1:] == [["0", "0", "1"], ["0", "0", "1"]]
+    assert [row[1:] for row in section.tables[0].rows] == [
+        ["0", "0", "0", ""], ["0", "0", "1", ""], ["0", "0", "1", "3.00 dB"],
+    ]  # fmt: skip
 
 
 def test_the_worst_the_median_and_the_best_are_shown():

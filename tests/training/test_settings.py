@@ -35,7 +35,7 @@ IMPOSSIBLE = {
     "eval.chunk_seconds": (0.01, "at least 0.1, or 0 for"),
     "eval.overlap": (1.0, "above 0 and below 1"),
     "model.slots": (0, "at least data.sources"),
-    "model.mute": (True, "be False without model.presence"),
+    "model.mute": (True, "False without model.presence, and where estimates add up"),
     "model.encoder.name": ("vgg", "one of resnet"),
     "model.encoder.groups": (3, "divide every width"),
     "model.encoder.widths": ((8, 8), "as long as"),
@@ -57,6 +57,17 @@ def test_an_impossible_value_is_one_sentence_that_names_it(tiny, field):
     assert "\n" not in str(error.value)
 
 
+def test_slots_are_muted_where_estimates_need_not_add_up():
+    config = compact.get_config("count")
+    check(complete(config))
+    config.model.decoder.adds_up = True
+    with pytest.raises(UserError, match=r"config\.model\.mute is True"):
+        check(complete(config))
+    config.model.decoder = ConfigDict({"name": "spatial_broadcast"})
+    with pytest.raises(UserError, match=r"config\.model\.mute is True"):
+        check(complete(config))
+
+
 def test_unknown_fields_are_named(tiny):
     tiny.model.decoder = ConfigDict({**tiny.model.decoder, "depth": 3})
     with pytest.raises(UserError, match=r"config\.model\.decoder\.depth is no field"):
@@ -69,6 +80,7 @@ def test_fields_that_are_missing_take_their_defaults(tiny):
     older = ConfigDict(json.loads(json.dumps(tiny.to_dict())))
     for section in ("objectives", "optimizer", "profile"):
         del older[section]
+    del older.model["presence"], older.model["mute"]
     del older.eval["evaluators"]
     assert not differences(complete(older).to_dict(), whole.to_dict())
     check(complete(older))
