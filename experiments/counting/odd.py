@@ -54,6 +54,15 @@ def sounds(rate: int) -> dict[str, np.ndarray]:
     tones = {f"a tone of {f} Hz": 0.3 * np.sin(2 * np.pi * f * seconds) for f in (100, 440, 3000)}
     roots = np.repeat(random.choice([262.0, 220.0, 175.0], 20), SECONDS * rate // 20)
     phases = 2 * np.pi * np.cumsum(roots) / rate
+    # C, a, F and G as plucked triads, and a fifth of square waves.
+    keys = np.repeat([[0, 4, 7], [-3, 0, 4], [-7, -3, 0], [-5, -1, 2]], SECONDS * rate // 4, axis=0)
+    plucked = np.exp(-3 * (seconds % (SECONDS / 4)))
+    triads = sum(
+        np.sin(2 * np.pi * 262 * partial * np.cumsum(2 ** (key / 12)) / rate) / partial
+        for key in keys.T
+        for partial in range(1, 6)
+    )
+    square = sum(np.sign(np.sin(2 * np.pi * f * seconds)) for f in (196, 294))
     return {
         "silence": 0 * seconds,
         "white noise": 0.1 * random.normal(size=len(seconds)),
@@ -61,6 +70,8 @@ def sounds(rate: int) -> dict[str, np.ndarray]:
         **tones,
         "a chord": 0.1 * sum(np.sin(2 * np.pi * 262 * r * seconds) for r in (1, 1.25, 1.5)),
         "chords": 0.1 * sum(np.sin(r * phases) for r in (1, 1.25, 1.5, 2)),
+        "plucked chords": 0.1 * plucked * triads,
+        "a fifth of square waves": 0.1 * square,
     }
 
 

@@ -44,7 +44,7 @@ def write_librimix(root, subsets=SUBSETS):
             second = (first + 3) % len(names)
             gains = f"{0.5 + first / 7},{1.3 - first / 9}"
             paths = f"{names[first]},{gains.split(',')[0]},{names[second]},{gains.split(',')[1]}"
-            lines.append(f"{subset}-{first},{paths},noise.wav,1.0")
+            lines.append(f"{subset}-{first},{paths},noise.wav,{0.7 + first / 10}")
         path = root / "metadata" / "Libri2Mix" / f"libri2mix_{subset}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n")

@@ -92,7 +92,11 @@ def test_noise_is_the_first_channel_faded_into_itself_where_it_is_short(
     heard = np.zeros(len(clean.mixture))
     kept = min(len(heard), len(Libri2Mix(librimix, "dev", mode)[2].mixture))
     heard[:kept] = repeated[:kept]
+    heard = (heard.astype(np.float32) * (0.7 + 2 / 10)).astype(np.float32)  # by its own gain
     np.testing.assert_allclose(noisy.mixture - clean.mixture, heard, atol=1e-6)
+    if length >= longest:  # nothing is faded
+        expected = np.stack([*clean.sources, heard]).sum(axis=0)
+        np.testing.assert_array_equal(noisy.mixture, expected)
 
 
 def test_noise_that_is_missing_is_named(librimix, tmp_path):
