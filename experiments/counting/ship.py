@@ -4,7 +4,9 @@ python experiments/counting/ship.py RUN [RUN ...] --dev=DIR --librimix=DIR --lib
 """
 
 import argparse
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import logging
@@ -12,7 +14,7 @@ from absl import logging
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import audioslots_jax
-from audioslots_jax.inference import packaged
+from audioslots_jax.inference import RecordingSeparator, packaged
 from experiments.compact.export import export
 from experiments.compact.run import about
 from experiments.counting.calibrate import calibrate, score
@@ -21,7 +23,8 @@ DATA = (
     "that of the model compact, whose last training it goes on from: LibriSpeech train-clean, 241 "
     "speakers, 4.45 h; speechocean762, 250 speakers, 5.68 h; 0 to 3 people mixed anew in every "
     "step, with pauses, and white, pink and humming noise 10 to 40 dB below them; in the later "
-    "trainings up to 15 % faster or slower; in the last one fewer at a time"
+    "trainings up to 15 % faster or slower, and fewer at a time; in the last one with chords, and "
+    "with noise alone that is as loud as people"
 )
 
 
@@ -29,7 +32,8 @@ def main() -> None:
     """Exports the last run's model, calibrates it, and scores what travels."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("runs", metavar="RUN", type=Path, nargs="+", help="each started from the one before")
+    which = "each started from the one before; the first may be the package's model count"
+    add("runs", metavar="RUN", nargs="+", help=which)
     add("--dev", type=Path, required=True, help="a folder per speaker")
     add("--librimix", type=Path, required=True, help="folder or store of Libri2Mix")
     add("--libri3mix", type=Path, required=True, help="folder or store of Libri3Mix")
@@ -37,11 +41,23 @@ def main() -> None:
     add("--output", type=Path, default=packaged.COUNT, help="for weights and card")
     options = parser.parse_args()
     logging.set_verbosity(logging.ERROR)
-    run = audioslots_jax.load(options.runs[-1])
-    export(run, options.runs[-1], {**about(options.runs, run), "data": DATA}, options.output)
+    runs = [packaged.folder_of(text) for text in options.runs]
+    run = audioslots_jax.load(runs[-1])
+    export(run, runs[-1], {**history(runs, run), "data": DATA}, options.output)
     calibrate(options.output, options.dev, options.mixtures)
     score(options.output, options.dev, options.librimix, options.libri3mix, options.mixtures)
     print((options.output / packaged.CARD).read_text())
+
+
+def history(runs: Sequence[Path], run: RecordingSeparator) -> dict[str, object]:
+    """Returns what is to be known of the last of the runs, with what the first one's card says."""
+    card = runs[0] / packaged.CARD
+    if not card.exists():
+        return about(runs, run)
+    before, known = json.loads(card.read_text()), about(runs[1:], run)
+    for name in ("steps_of_each_training", "hours_of_training"):
+        known[name] = before[name] + known[name]
+    return known
 
 
 if __name__ == "__main__":
