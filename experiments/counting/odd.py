@@ -16,7 +16,7 @@ import audioslots_jax
 from audioslots_jax.data import data_sets
 from audioslots_jax.data.batch import HeldOut, Whole
 from audioslots_jax.data.level import mean_square
-from audioslots_jax.inference import RecordingSeparator
+from audioslots_jax.inference import RecordingSeparator, packaged
 from audioslots_jax.inference.presence import PRESENT
 from audioslots_jax.workdir import read_data
 
@@ -27,14 +27,15 @@ LIMIT_DB, CLEAN_DB = 100.0, 20.0
 def main() -> None:
     """Prints a table, and writes it to a file."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--workdir", type=Path, required=True, help="a run that counts")
+    parser.add_argument("--workdir", required=True, help="a run that counts, or the model count")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a chunk")
     results = Path(__file__).with_name("results")
     parser.add_argument("--output", type=Path, default=results, help="folder for the table")
     parser.add_argument("--name", default="odd", help="of the table")
     options = parser.parse_args()
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every directory it reads
-    trained = audioslots_jax.load(options.workdir)
+    workdir = packaged.folder_of(options.workdir)
+    trained = audioslots_jax.load(workdir)
     cut = {**trained.config["eval"], "chunk_seconds": options.seconds, "overlap": 0.5}
     trained = dataclasses.replace(trained, config={**trained.config, "eval": cut})
     lines = ["| recording | files | probabilities |", "| --- | --- | --- |"]
@@ -42,7 +43,9 @@ def main() -> None:
         _, said = trained.with_presence(sound[None].astype(np.float32), trained.sample_rate)
         probabilities = ", ".join(f"{p:.2f}" for p in sorted(said, reverse=True))
         lines.append(f"| {name} | {np.sum(said >= PRESENT)} | {probabilities} |")
-    table = "\n".join([*lines, "", one_voice(trained, read_data(options.workdir).held_out or {})])
+    if not (workdir / packaged.PARAMETERS).exists():  # a run knows where its recordings lie
+        lines += ["", one_voice(trained, read_data(workdir).held_out or {})]
+    table = "\n".join(lines)
     print(table)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / f"{options.name}.md").write_text(f"{table}\n")
