@@ -32,7 +32,7 @@ def main() -> None:
     """Exports the last run's model, calibrates it, and scores what travels."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
-    which = "each started from the one before; the first may be the package's model count"
+    which = "each started from the one before; the first may be a model that was shipped"
     add("runs", metavar="RUN", nargs="+", help=which)
     add("--dev", type=Path, required=True, help="a folder per speaker")
     add("--librimix", type=Path, required=True, help="folder or store of Libri2Mix")
