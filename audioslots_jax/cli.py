@@ -189,7 +189,7 @@ def _tell(made: "SeparatedFile", separator: "RecordingSeparator", *, counts: boo
     if counts and made.outputs:
         sure = ", ".join(f"{100 * p:.0f} %" for p in made.probabilities)
         text = f"{len(made.outputs)} of {separator.separator.slots} slots are used ({sure}): {text}"
-    if made.sample_rate > separator.sample_rate:
+    if made.outputs and made.sample_rate > separator.sample_rate:
         text += f"; by a rule above {separator.sample_rate // 2} Hz, which the model cannot hear"
     return text
 

@@ -10,6 +10,7 @@ import soundfile
 from audioslots_jax import UserError, cli, load
 from audioslots_jax.data.libri2mix import Libri2Mix
 from audioslots_jax.inference import packaged
+from audioslots_jax.inference.presence import PRESENT
 from audioslots_jax.workdir import DataRecord
 from tests.runs import make_run
 from tests.tiny import get_config
@@ -134,3 +135,14 @@ def test_it_finds_out_how_many_speak(speech, tmp_path, monkeypatch):
     assert made - {"noise_1.wav"} == {"one_1.wav", "two_1.wav", "two_2.wav"}
     alone, _ = soundfile.read(tmp_path / "out" / "one_1.wav", dtype="float32")
     assert fast_bss_eval.si_sdr(whole.sources[:1], alone[None])[0] >= 15
+
+
+@pytest.mark.parametrize("rate", [8000, 44_100])
+def test_tones_and_chords_are_nobody_and_noise_is_one_at_most(rate):
+    count, seconds = load("count"), np.arange(4 * rate) / rate
+    tones = [[440], [262, 330, 392], [262, 330, 392, 523, 659]]
+    heard = [0.1 * np.sum([np.sin(2 * np.pi * f * seconds) for f in each], 0) for each in tones]
+    heard.append(np.random.default_rng(0).normal(0, 0.1, len(seconds)))
+    found = [np.sum(count.with_presence(x[None], rate)[1] >= PRESENT) for x in heard]
+    assert found[:3] == [0, 0, 0]
+    assert found[3] <= 1
