@@ -1,5 +1,6 @@
 """What XLA compiles: kept for the next process, and how long it takes in this one."""
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,7 @@ def announced(function: Any, what: str) -> Callable[..., Any]:
     """
     compiled = False
 
+    @functools.wraps(function)
     def call(*args: Any) -> Any:
         nonlocal compiled
         if compiled:

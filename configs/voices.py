@@ -49,7 +49,7 @@ def get_config(variations: str = "") -> ConfigDict:
             "kind": "voices",
             "sources": 2,
             "absent": 0.0,  # probability that a source is not there
-            "pauses": 0.0,  # that one is heard in a part of the crop alone
+            "pauses": 0.0,  # that one begins late, ends early or pauses
             "noise": "",  # of white,pink,hum,chords,babble,recorded
             "noise_root": "",  # a folder of recorded noise
             "noise_low_db": 0.0,

@@ -44,8 +44,8 @@ class SceneFields:
       noise: kinds of noise, divided by commas, of which each mixture gets one: white, pink, hum,
         chords, babble (of other sources) or recorded (in ``noise_root``); none where it is empty.
       noise_root: a folder of recordings of noise, or a store that was made of one.
-      noise_low_db, noise_high_db: range of the level of the sources together over the noise's;
-        where there are none, that much of a range below a fixed level is the noise's.
+      noise_low_db, noise_high_db: range of the level of the sources together over the noise's.
+        Where no source is there, noise has `LEVEL_DB` at most, and less by the same range.
     """
 
     absent: float = 0.0

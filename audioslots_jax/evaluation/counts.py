@@ -13,7 +13,6 @@ from audioslots_jax.data.batch import Whole
 PENALTY_DB = -30.0  # SI-SNR of a source that is missed, and of a slot that holds none
 QUIET = 1e-10  # of a mixture's energy: slots with less are as quiet as this
 
-
 # Of one mixture, and what their means are called.
 SCORES = {
     "si_snri": "si_snri_where_right",

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from audioslots_jax.audio import permuted_si_snr, si_snr_improvement
 from audioslots_jax.data.batch import HELD_OUT_SEED, Batch, Mixtures
+from audioslots_jax.evaluation.counts import QUIET
 from audioslots_jax.models import Magnitudes
 from audioslots_jax.objectives import Objectives
 from audioslots_jax.objectives.matched import taken
@@ -24,7 +25,6 @@ from audioslots_jax.progress import progress
 from audioslots_jax.reports.examples import Examples
 from audioslots_jax.separator import Estimates, Separator
 
-QUIET = 1e-8  # energy of slots over the mixture's that counts as none
 LIMIT_DB = 60.0  # SI-SNR of a mixture that is its only source
 # A score that the truth leaves undefined for a mixture; NaN is one that the model has spoilt.
 UNDEFINED = math.inf

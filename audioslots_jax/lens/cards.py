@@ -19,7 +19,7 @@ from audioslots_jax.lens.images import (
     spectrogram,
     strip,
 )
-from audioslots_jax.lens.sounds import common_gain, level, mp3
+from audioslots_jax.lens.sounds import common_gain, compression_level, mp3
 from audioslots_jax.progress import PATIENCE, progress
 
 KEYS = 10  # of digits
@@ -77,7 +77,7 @@ def card(
     keys = iter([*map(str, range(KEYS))])
     tracks = 1 + len(sources) + sum(len(apart.slots) for apart in models)
     seconds = len(mixture) / sample_rate
-    compression = level(tracks * seconds)
+    level = compression_level(tracks * seconds)
 
     def track(label: str, samples: np.ndarray, *, shared: bool = False) -> Track:
         own = power(samples, sample_rate)
@@ -85,11 +85,12 @@ def card(
         if shared:
             alt = f"Mask of {label}: its share of the mixture over time and frequency"
             pictures.append(("mask: its share of the mixture", share(own, whole, loudest, alt)))
-        audio = mp3(samples, sample_rate, gain, compression)
+        audio = mp3(samples, sample_rate, gain, level)
         bar.update()
         return Track(label, next(keys, ""), audio, pictures)
 
-    delay = 0 if seconds > LONG else PATIENCE  # in which a track of a long one is not yet done
+    # A bar that waits appears with the first track that is done after that, which may be late.
+    delay = 0 if seconds > LONG else PATIENCE
     with progress(total=tracks, desc="drawing", unit="sound", leave=False, delay=delay) as bar:
         rows = [[track("mixture", mixture)]]
         most = max([len(sources), *(len(apart.slots) for apart in models)])

@@ -28,19 +28,19 @@ def resample(
     return samples if before == after else soxr.resample(samples, before, after)
 
 
-def level(seconds: float) -> float:
-    """Returns the compression of so many seconds of sound, for a page that can still be sent."""
+def compression_level(seconds: float) -> float:
+    """Returns the level for all sounds of a mixture, of so many seconds together."""
     return LEVEL if seconds <= MOST_SECONDS else STRONGER
 
 
 def mp3(
-    samples: Float[np.ndarray, " sample"], sample_rate: int, gain: float, compression: float = LEVEL
+    samples: Float[np.ndarray, " sample"], sample_rate: int, gain: float, level: float = LEVEL
 ) -> str:
     """Returns an MP3 file as a data URI; samples times ``gain`` end at full scale."""
     rate = page_rate(sample_rate)
     heard = np.clip(gain * resample(samples, sample_rate, rate), -1, 1)
     file = io.BytesIO()
-    form = {"format": "MP3", "compression_level": compression, "bitrate_mode": "VARIABLE"}
+    form = {"format": "MP3", "compression_level": level, "bitrate_mode": "VARIABLE"}
     soundfile.write(file, heard, rate, **form)
     return data_uri("audio/mpeg", file.getvalue())
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 from jaxtyping import Array, Complex, Float, Key
 
 from audioslots_jax.models.interface import Features, Magnitudes, Masks, Slots
@@ -64,7 +63,7 @@ class AudioSlots(nn.Module):
         if self.presence is not None:
             logits = named["presence"] = self.presence(slots.slots)
             if self.mute:
-                heard = jax.nn.sigmoid(logits)[:, :, None, None].astype(decoded.values.dtype)
+                heard = nn.sigmoid(logits)[:, :, None, None].astype(decoded.values.dtype)
                 decoded = decoded._replace(values=heard * decoded.values)
         return Outputs(slots.slots, decoded, named)
 

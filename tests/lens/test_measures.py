@@ -206,6 +206,12 @@ def test_levels_and_pitches_of_what_is_not_there_do_not_count():
     ]  # fmt: skip
 
 
+def test_much_sound_is_compressed_more():
+    noise = np.random.default_rng(0).normal(0, 0.1, 5 * 16000)
+    few, many = map(sounds.compression_level, (600.0, 7 * 600.0))
+    assert len(sounds.mp3(noise, 16000, 1.0, many)) < 0.9 * len(sounds.mp3(noise, 16000, 1.0, few))
+
+
 def test_the_worst_the_median_and_the_best_are_shown():
     scores = {0: 5.0, 2: 1.0, 3: 9.0, 5: 4.0, 6: 6.0}
     assert mixtures.ranked(scores) == [("Worst", 2), ("Median", 0), ("Best", 3)]
